@@ -1,0 +1,93 @@
+"""Names as tensors: jagged, without one pad.
+
+A `Corpus` holds names in the CSR layout, also called `cu_seqlens`: one stream of tokens and the
+offset at which each name starts. A `Batch` is the same for some names, as inputs and targets.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from makemore.vocab import BOUNDARY
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some names as N pairs of a character and the one that follows it.
+
+    inputs (N,) int64: the boundary, then the characters of the name.
+    targets (N,) int64: the characters of the name, then the boundary.
+    offsets (B+1,) int64: name b stands at offsets[b]:offsets[b+1].
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    offsets: Tensor
+
+    @property
+    def num_names(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_chars(self) -> int:
+        return len(self.targets)
+
+    def lengths(self) -> Tensor:
+        """(B,) predicted characters of each name, its end included."""
+        return self.offsets.diff()
+
+    def positions(self) -> Tensor:
+        """(N,) place of each character in its name, from 0."""
+        starts = self.offsets[:-1].repeat_interleave(self.lengths(), output_size=self.num_chars)
+        return torch.arange(self.num_chars, device=starts.device) - starts
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All names of one split: tokens (num_chars,), and offsets (num_names+1,) int64."""
+
+    tokens: Tensor
+    offsets: Tensor
+
+    @classmethod
+    def of(cls, tokens: Tensor) -> "Corpus":
+        """From a token stream, in which every name is followed by a boundary."""
+        assert len(tokens) == 0 or tokens[-1] == BOUNDARY
+        ends = (tokens == BOUNDARY).nonzero().flatten() + 1
+        return cls(tokens, torch.cat([ends.new_zeros(1), ends]))
+
+    @property
+    def num_names(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_chars(self) -> int:
+        """Characters that a model predicts: those of the names, and one end a name."""
+        return len(self.tokens)
+
+    @property
+    def longest(self) -> int:
+        """Characters of the longest name, its end not included; 0 for no names."""
+        return int(self.offsets.diff().max()) - 1 if self.num_names else 0
+
+    def to(self, device: torch.device) -> "Corpus":
+        return Corpus(self.tokens.to(device), self.offsets.to(device))
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The names at `indices` (B,) int64, in that order."""
+        starts = self.offsets[indices]
+        lengths = self.offsets[indices + 1] - starts
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        num_chars = int(offsets[-1])
+        shifts = (starts - offsets[:-1]).repeat_interleave(lengths, output_size=num_chars)
+        targets = self.tokens[torch.arange(num_chars, device=shifts.device) + shifts].long()
+        # Start and end share an id, so the boundary that ends one name is the input that starts the
+        # next, and the last one that of the first.
+        return Batch(targets.roll(1), targets, offsets)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """All names in order, `batch_size` at a time."""
+        for indices in torch.arange(self.num_names, device=self.offsets.device).split(batch_size):
+            yield self.batch(indices)

@@ -1,0 +1,202 @@
+"""File -> names -> splits.
+
+A file of names is UTF-8 text, one name a line, any language; a byte order mark, CRLF line ends,
+blank lines and spaces around a name are accepted. Every other oddity is an error that says where.
+"""
+
+import hashlib
+import random
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from makemore.config import DataConfig, resource_path
+from makemore.download import karpathy_names
+from makemore.errors import DataError
+
+EMBEDDED = ("names", "surnames")
+SPLITS = ("train", "val", "test")
+_MIN_DISTINCT = 3
+# Zl and Zp break lines in some readers of our output, and control characters drive terminals.
+_REFUSED_CATEGORIES = ("Cc", "Zl", "Zp")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The names of each split, in order, duplicates kept."""
+
+    train: list[str]
+    val: list[str]
+    test: list[str]
+
+    def of(self, split: str) -> list[str]:
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that two splits share only if they hold the same names in each part."""
+        parts = ("\n".join(self.of(split)) for split in SPLITS)
+        return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()[:16]
+
+
+def load_names(
+    source: str, *, max_length: int = 256, announce: Callable[[str], None] = lambda text: None
+) -> list[str]:
+    """The names of an embedded list, of the `karpathy` file, of a path, or of `-` (standard input).
+
+    Raises DataError for what is missing, not text, or not at least three distinct names.
+    `announce` is told when something is downloaded.
+    """
+    names = parse_names(_read(source, announce), _label(source), max_length)
+    num_distinct = len(set(names))
+    if num_distinct < _MIN_DISTINCT:
+        found = f"{num_distinct} distinct name{'' if num_distinct == 1 else 's'}"
+        what = f"{found if names else 'no names'}, at least {_MIN_DISTINCT} are needed"
+        raise DataError(what, where=_label(source), hint="one name a line")
+    return names
+
+
+def _label(source: str) -> str:
+    return "standard input" if source == "-" else source
+
+
+def _read(source: str, announce: Callable[[str], None]) -> bytes:
+    if source == "-":
+        return sys.stdin.buffer.read()
+    if source in EMBEDDED:
+        path = resource_path("data", f"{source}.txt")
+    elif source == "karpathy":
+        path = karpathy_names(announce)
+    else:
+        path = Path(source).expanduser()
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        known = ", ".join(f"`{name}`" for name in (*EMBEDDED, "karpathy"))
+        hint = f"a path, `-` for standard input, or one of {known}"
+        raise DataError("no such file", where=source, hint=hint) from error
+    except IsADirectoryError as error:
+        hint = "give one file of names, one a line"
+        raise DataError("is a directory", where=source, hint=hint) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        hint = "check the path and its permissions"
+        raise DataError(f"cannot be read: {reason}", where=source, hint=hint) from error
+
+
+def parse_names(data: bytes, where: str, max_length: int) -> list[str]:
+    """The names in the bytes of a file. Raises DataError with the line, and byte or column."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        hint = "convert it to UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"
+        raise DataError("UTF-16 text, not UTF-8", where=f"{where}:1", hint=hint)
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line_start = data.rfind(b"\n", 0, error.start) + 1
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - line_start + 1
+        what = f"not UTF-8: byte 0x{data[error.start]:02x}, byte {column} of the line"
+        hint = "names are read as UTF-8 text; is this a text file, and in another encoding?"
+        raise DataError(what, where=f"{where}:{line}", hint=hint) from error
+    names = []
+    # Not splitlines(), which also splits at eight rarer characters, nor strip(), which also takes
+    # no-break spaces.
+    for number, line_text in enumerate(text.split("\n"), start=1):
+        name = line_text.removesuffix("\r").strip(" ")
+        if len(name) > max_length:
+            what = f"{len(name):,} characters, more than {max_length:,}"
+            hint = "one name a line; --set data.max_name_length=N allows longer ones"
+            raise DataError(what, where=f"{where}:{number}", hint=hint)
+        if not name.isprintable():
+            _refuse_control_characters(name, f"{where}:{number}")
+        if name:
+            names.append(name)
+    return names
+
+
+def _refuse_control_characters(name: str, where: str) -> None:
+    for column, character in enumerate(name, start=1):
+        if unicodedata.category(character) in _REFUSED_CATEGORIES:
+            what = f"control character U+{ord(character):04X}, character {column} of the name"
+            hint = {
+                "\0": "is this a text file? names are UTF-8 text, one a line",
+                "\t": "one name a line, without further columns",
+                "\r": "a lone carriage return; lines end with LF or CRLF",
+            }.get(character, "remove it; names are UTF-8 text, one a line")
+            raise DataError(what, where=where, hint=hint)
+
+
+def split_names(names: Sequence[str], config: DataConfig) -> Splits:
+    """Train, validation and test names.
+
+    hash: a name's own hash decides, so that no name is in two splits, duplicates cannot leak, and
+    no name moves when others are added.
+    lecture: one shuffle of the lines with `random.seed(42)`, 80/10/10, as in the notebooks of
+    "Neural Networks: Zero to Hero".
+    makemore: `torch.randperm` with seed 3407, the last min(1000, 10 %) lines are test, as in
+    makemore.py, and as many before them validation (makemore.py has none).
+    """
+    train_share, _, test_share = config.fractions or (0.8, 0.1, 0.1)
+    # Not train + val: 0.7 + 0.2 is a little less than 0.9.
+    val_start, test_start = train_share, 1.0 - test_share
+    if config.split == "hash":
+        return _hash_split(names, config.seed or 0, val_start, test_start)
+    num_names = len(names)
+    if config.split == "lecture":
+        order = list(range(num_names))
+        random.Random(42 if config.seed is None else config.seed).shuffle(order)
+        bounds = int(val_start * num_names), int(test_start * num_names)
+    else:
+        generator = torch.Generator().manual_seed(3407 if config.seed is None else config.seed)
+        order = torch.randperm(num_names, generator=generator).tolist()
+        num_test = min(1000, int(num_names * 0.1))
+        bounds = num_names - 2 * num_test, num_names - num_test
+    shuffled = [names[i] for i in order]
+    return Splits(shuffled[: bounds[0]], shuffled[bounds[0] : bounds[1]], shuffled[bounds[1] :])
+
+
+def _hash_split(names: Sequence[str], seed: int, val_start: float, test_start: float) -> Splits:
+    splits = Splits([], [], [])
+    for name in names:
+        digest = hashlib.blake2b(f"{seed}\n{name}".encode(), digest_size=8).digest()
+        bucket = int.from_bytes(digest, "big")
+        if bucket < val_start * 2**64:
+            splits.train.append(name)
+        elif bucket < test_start * 2**64:
+            splits.val.append(name)
+        else:
+            splits.test.append(name)
+    return splits
+
+
+def describe(names: Sequence[str], config: DataConfig) -> dict[str, object]:
+    """What is in a file of names, in numbers (JSON-ready): the data of `makemore data`."""
+    splits = split_names(names, config)
+    train = set(splits.train)
+    lengths = sorted(map(len, names))
+    return {
+        "source": config.source,
+        "num_names": len(names),
+        "num_distinct": len(set(names)),
+        "num_duplicates": len(names) - len(set(names)),
+        "num_chars": sum(lengths) + len(lengths),
+        "shortest": lengths[0],
+        "median_length": lengths[len(lengths) // 2],
+        "mean_length": sum(lengths) / len(lengths),
+        "longest": lengths[-1],
+        "alphabet": "".join(sorted(set().union(*names))),
+        "split": config.split,
+        "split_digest": splits.digest,
+        "num_names_by_split": {split: len(splits.of(split)) for split in SPLITS},
+        "num_chars_by_split": {
+            split: sum(len(name) + 1 for name in splits.of(split)) for split in SPLITS
+        },
+        "num_also_in_train": {
+            split: sum(name in train for name in splits.of(split)) for split in SPLITS[1:]
+        },
+    }

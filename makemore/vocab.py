@@ -1,0 +1,80 @@
+"""Characters <-> ids. Id 0 is the boundary: the start and the end of every name.
+
+A token stream is a sequence of names, each followed by one boundary. The vocabulary is all that is
+needed to go from names to such a stream and back.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BOUNDARY = 0
+
+
+class UnknownCharacterError(Exception):
+    """A character that the vocabulary lacks. The caller knows whose mistake it is and says so."""
+
+    def __init__(self, character: str, name: str) -> None:
+        super().__init__(character, name)
+        self.character = character
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The characters of ids 1, 2, ..., in code point order."""
+
+    characters: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        assert all(len(character) == 1 for character in self.characters)
+        assert list(self.characters) == sorted(set(self.characters))
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Vocabulary":
+        """All characters that occur in `names`."""
+        return cls(tuple(sorted(set().union(*names))))
+
+    @property
+    def size(self) -> int:
+        """Number of ids: the characters and the boundary."""
+        return len(self.characters) + 1
+
+    @property
+    def token_dtype(self) -> torch.dtype:
+        """The smallest integer type that holds every id."""
+        if self.size <= 2**8:
+            return torch.uint8
+        return torch.int16 if self.size <= 2**15 else torch.int32
+
+    def encode(self, names: Sequence[str]) -> Tensor:
+        """The token stream of `names`, of type `token_dtype`.
+
+        Raises UnknownCharacterError for the first character that is not in the vocabulary.
+        """
+        if not names:
+            return torch.zeros(0, dtype=self.token_dtype)
+        text = "\n".join((*names, ""))
+        code_points = _code_points(text)
+        known = torch.tensor([ord("\n"), *map(ord, self.characters)])
+        order = known.argsort()
+        ids = order[torch.searchsorted(known[order], code_points).clamp(max=len(known) - 1)]
+        unknown = known[ids] != code_points
+        if unknown.any():
+            where = int(unknown.nonzero()[0])
+            start, end = text.rfind("\n", 0, where) + 1, text.find("\n", where)
+            raise UnknownCharacterError(text[where], text[start:end])
+        return ids.to(self.token_dtype)
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """The names of a token stream (the inverse of `encode`)."""
+        symbols = ("\n", *self.characters)
+        return "".join([symbols[token] for token in tokens.tolist()]).split("\n")[:-1]
+
+
+def _code_points(text: str) -> Tensor:
+    # surrogatepass: a prompt from the shell may hold undecodable bytes: unknown, but no crash.
+    data = bytearray(text.encode("utf-32-le", "surrogatepass"))
+    return torch.frombuffer(data, dtype=torch.int32).long()
