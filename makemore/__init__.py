@@ -1,0 +1,35 @@
+"""Character-level language models, from counts to attention.
+
+    import makemore
+
+    run = makemore.train(model="mlp")
+    run.sample(10)
+    run.evaluate("val")
+
+`train`, `resume`, `load` and `Run` are imported when they are first used: `import makemore` alone
+loads no torch.
+"""
+
+import importlib
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from makemore.run import Run as Run
+    from makemore.run import load as load
+    from makemore.training import resume as resume
+    from makemore.training import train as train
+
+__version__ = "0.1.0"
+__all__ = ["Run", "load", "resume", "train"]
+
+_HOMES = {"Run": "run", "load": "run", "resume": "training", "train": "training"}
+
+# torch says this once where NumPy is not installed; makemore does not need NumPy.
+warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"makemore.{_HOMES[name]}"), name)

@@ -1,0 +1,5 @@
+"""`python -m makemore`."""
+
+from makemore.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""The command line: one module a command, and one error boundary.
+
+Importing it loads neither torch nor pydantic: each command imports what it needs when it runs.
+"""
+
+import io
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from makemore import __version__
+from makemore.cli import config, data, evaluate, output, runs, sample, train
+from makemore.errors import MakemoreError, Problem
+
+app = typer.Typer(
+    name="makemore",
+    help="Character-level language models: a file of names goes in, new names come out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
+app.command("eval")(evaluate.evaluate)
+app.command("runs")(runs.runs)
+app.command("config")(config.config)
+app.command("data")(data.data)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.write_line(f"makemore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command in `sys.argv` and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names are Unicode whatever the locale says.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). Python flushes once more at exit: give it a sink.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def run() -> int:
+    """The error boundary: what a user can cause becomes a message and an exit code."""
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except MakemoreError as error:
+        for problem in error.problems:
+            output.say_problem(problem)
+        return error.exit_code
+    except typer.TyperException as error:
+        # Typer's own: an unknown command or option, a missing or misspelled value.
+        hint = "`makemore --help` lists the commands, `makemore COMMAND --help` the options"
+        output.say_problem(Problem(error.format_message(), hint=hint))
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        output.say_problem(Problem("interrupted"))
+        return 130

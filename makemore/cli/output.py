@@ -1,0 +1,93 @@
+"""The one sink: everything that the command line prints goes through here.
+
+stdout is data, plain, one record a line; stderr is talk. Names, paths and messages are untrusted
+text: no control, C1 or bidirectional character reaches a terminal, and nothing is read as markup.
+"""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+
+from makemore.errors import Problem
+
+# C0, DEL, C1, the line and paragraph separators, all of Unicode's Bidi_Control, and surrogates.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` with every unsafe character in caret or escape notation."""
+    return _UNSAFE.sub(lambda match: _shown(match[0]), text)
+
+
+def _shown(character: str) -> str:
+    code_point = ord(character)
+    if code_point < 0x80:
+        return "^" + chr(code_point ^ 0x40)
+    return f"\\x{code_point:02x}" if code_point < 0x100 else f"\\u{code_point:04x}"
+
+
+def write_line(text: str) -> None:
+    """One record of plain text to stdout."""
+    sys.stdout.write(visible(text) + "\n")
+
+
+def write_text(text: str) -> None:
+    """Lines of our own making (YAML, a schema) to stdout, each through the same filter."""
+    for line in text.splitlines():
+        write_line(line)
+
+
+def write_json(record: object) -> None:
+    """One record of JSON to stdout: exact, since what is unsafe is escaped; null for no number."""
+    text = json.dumps(_finite(record), ensure_ascii=False)
+    sys.stdout.write(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def write_table(rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns to stdout, one row a line; a cell that reads as a number is right-aligned."""
+    cells = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numeric = [_is_numeric([row[i] for row in cells[1:]]) for i in range(len(widths))]
+    for row in cells:
+        aligned = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        write_line("  ".join(aligned).rstrip())
+
+
+def _is_numeric(column: Sequence[str]) -> bool:
+    return all(cell[:1].isdigit() or cell in ("", "-", "inf") for cell in column)
+
+
+def say(text: str) -> None:
+    """One line of talk to stderr."""
+    sys.stderr.write(visible(text) + "\n")
+
+
+def say_problem(problem: Problem) -> None:
+    """`error: where: what`, then `hint: what to do`."""
+    say(f"error: {problem.where}: {problem.what}" if problem.where else f"error: {problem.what}")
+    if problem.hint:
+        say(f"hint: {problem.hint}")
+
+
+def quantity(value: object, digits: int) -> str:
+    """A number for people; `inf` for what is not finite, `-` for what is not there."""
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:.{digits}f}" if math.isfinite(value) else "inf"

@@ -1,0 +1,143 @@
+"""What a person sees while a model trains: a bar on a terminal, else a plain line now and then."""
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from makemore.cli import output
+
+_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_SAMPLES = 3.0
+
+
+class Progress:
+    """Takes the records of a training run; `end` holds the last one."""
+
+    def __init__(self) -> None:
+        self.end: Mapping[str, Any] = {}
+        self._display: _Bar | _Lines = _Bar() if sys.stderr.isatty() else _Lines()
+        self._latest: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._display.stop()
+
+    def report(self, record: Mapping[str, Any]) -> None:
+        """Show one record (see `makemore.training`)."""
+        event = record["event"]
+        if event == "message":
+            output.say(record["text"])
+        elif event in ("start", "resume"):
+            self._latest = {"num_steps": record["num_steps"]}
+            output.say(_headline(record))
+            self._display.start(record["num_steps"], record["step"])
+        elif event == "train":
+            self._latest |= {key: record[key] for key in ("loss", "tokens_per_second")}
+            self._display.update(record["step"], self._latest)
+        elif event == "evaluation":
+            if record["best"]:
+                self._latest["best"] = record["loss"]
+            self._display.samples(record["samples"])
+            self._display.update(record["step"], self._latest)
+        elif event == "end":
+            self.end = record
+            self._display.update(record["step"], self._latest)
+
+
+def _headline(record: Mapping[str, Any]) -> str:
+    names = ", ".join(f"{number:,} {split}" for split, number in record["num_names"].items())
+    resumed = f", resumed at step {record['step']:,}" if record["event"] == "resume" else ""
+    return (
+        f"{record['run']}: {record['model']}, {record['num_parameters']:,} parameters, "
+        f"{names} names, {record['device']}{resumed}"
+    )
+
+
+def _numbers(latest: Mapping[str, Any]) -> str:
+    parts = [
+        f"{label} {output.quantity(latest[key], 4)}"
+        for key, label in (("loss", "loss"), ("best", "best validation"))
+        if latest.get(key) is not None
+    ]
+    if "tokens_per_second" in latest:
+        parts.append(f"{latest['tokens_per_second']:,} tokens/s")
+    return "  ".join(parts)
+
+
+class _Lines:
+    """Without a terminal: plain lines, a few seconds apart."""
+
+    def __init__(self) -> None:
+        self._num_steps = self._first_step = 0
+        self._started = self._printed = time.monotonic()
+
+    def start(self, num_steps: int, step: int) -> None:
+        self._num_steps, self._first_step = num_steps, step
+        self._started = self._printed = time.monotonic()
+
+    def update(self, step: int, latest: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        if now - self._printed < _SECONDS_BETWEEN_LINES or step <= self._first_step:
+            return
+        self._printed = now
+        left = (now - self._started) / (step - self._first_step) * (self._num_steps - step)
+        minutes, seconds = divmod(round(left), 60)
+        output.say(
+            f"step {step}/{self._num_steps}  {_numbers(latest)}  {minutes}:{seconds:02} left"
+        )
+
+    def samples(self, names: list[str]) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+class _Bar:
+    """On a terminal: one progress bar, and above it a few samples now and then."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bar = RichProgress(
+            BarColumn(bar_width=20),
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}", markup=False),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._sampled = float("-inf")
+
+    def start(self, num_steps: int, step: int) -> None:
+        if num_steps:
+            self._task = self._bar.add_task("", total=num_steps, completed=step, numbers="")
+            self._bar.start()
+
+    def update(self, step: int, latest: Mapping[str, Any]) -> None:
+        if self._bar.tasks:
+            self._bar.update(self._task, completed=step, numbers=_numbers(latest))
+
+    def samples(self, names: list[str]) -> None:
+        from rich.text import Text
+
+        now = time.monotonic()
+        if names and self._bar.tasks and now - self._sampled >= _SECONDS_BETWEEN_SAMPLES:
+            self._sampled = now
+            text = output.visible("  ".join(names))
+            self._bar.console.print(Text(text, style="dim"), overflow="ellipsis", no_wrap=True)
+
+    def stop(self) -> None:
+        self._bar.stop()

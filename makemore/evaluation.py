@@ -1,0 +1,129 @@
+"""Exact held-out loss and its standard error.
+
+Every character of every name counts once: the sum of nats over the number of characters, in
+float64, so that batches and padding cannot bias it. The characters of one name are not independent,
+so the standard error treats names, not characters, as the sample (a ratio estimator; Cochran,
+"Sampling Techniques", 1977, section 6.3).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from makemore.corpus import Corpus
+from makemore.models import LanguageModel
+
+BATCH_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss over some names: nats per predicted character, name ends included."""
+
+    num_names: int
+    num_chars: int
+    nats_per_char: float
+    standard_error: float
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.nats_per_char / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "num_names": self.num_names,
+            "num_chars": self.num_chars,
+            "nats_per_char": self.nats_per_char,
+            "standard_error": self.standard_error,
+            "bits_per_char": self.bits_per_char,
+            "perplexity": self.perplexity,
+        }
+
+
+@torch.no_grad()
+def name_nats(model: LanguageModel, corpus: Corpus) -> Tensor:
+    """(num_names,) float64 on the CPU: minus the log-probability of each name, its end included.
+
+    The model's mode is left as it was found; in between it is eval mode.
+    """
+    was_training = model.training
+    model.eval()
+    nats = [torch.zeros(0, dtype=torch.float64)]
+    for batch in corpus.batches(BATCH_SIZE):
+        log_probabilities_NV = model(batch).double().log_softmax(1)
+        chosen_N = log_probabilities_NV.gather(1, batch.targets[:, None]).squeeze(1)
+        name_N = torch.arange(batch.num_names, device=chosen_N.device).repeat_interleave(
+            batch.lengths(), output_size=batch.num_chars
+        )
+        sums_B = chosen_N.new_zeros(batch.num_names).index_add_(0, name_N, chosen_N)
+        nats.append(-sums_B.cpu())
+    model.train(was_training)
+    return torch.cat(nats)
+
+
+def summarize(nats_B: Tensor, lengths_B: Tensor) -> Loss:
+    """The loss over names of which each costs `nats_B` for `lengths_B` characters.
+
+    The standard error is infinite for a single name; both are NaN for none.
+    """
+    num_names, num_chars = len(nats_B), int(lengths_B.sum())
+    if num_names == 0:
+        return Loss(0, 0, math.nan, math.nan)
+    loss = float(nats_B.sum()) / num_chars
+    if num_names == 1 or not math.isfinite(loss):
+        return Loss(num_names, num_chars, loss, math.inf)
+    residuals_B = nats_B - loss * lengths_B
+    variance = float(residuals_B.square().sum()) * num_names / (num_names - 1)
+    return Loss(num_names, num_chars, loss, math.sqrt(variance) / num_chars)
+
+
+def evaluate(model: LanguageModel, corpus: Corpus) -> Loss:
+    """The loss of `model` on all names of `corpus`."""
+    return summarize(name_nats(model, corpus), corpus.offsets.diff().cpu())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss of a run on a split or a file (`split` is then its name).
+
+    `unseen` is the loss on the names that are not in the training split; None on the training split
+    itself and where there is no name that is.
+    """
+
+    run: str
+    split: str
+    split_digest: str
+    loss: Loss
+    unseen: Loss | None
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready; `unseen` is nested, or null."""
+        head: dict[str, object] = {"run": self.run, "split": self.split}
+        tail: dict[str, object] = {
+            "split_digest": self.split_digest,
+            "unseen": None if self.unseen is None else self.unseen.to_dict(),
+        }
+        return head | self.loss.to_dict() | tail
+
+
+def evaluate_split(
+    model: LanguageModel,
+    corpus: Corpus,
+    *,
+    run: str,
+    split: str,
+    split_digest: str,
+    is_seen: Tensor | None,
+) -> Evaluation:
+    """The loss on `corpus`, and on those of its names that `is_seen` (B,) bool does not mark."""
+    nats_B, lengths_B = name_nats(model, corpus), corpus.offsets.diff().cpu()
+    unseen = None
+    if is_seen is not None and is_seen.any():
+        unseen = summarize(nats_B[~is_seen], lengths_B[~is_seen])
+    return Evaluation(run, split, split_digest, summarize(nats_B, lengths_B), unseen)

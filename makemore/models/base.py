@@ -1,0 +1,49 @@
+"""The contract of a language model: two methods that must agree.
+
+Shape suffixes, here and in every model: B names, N characters in the batch, T positions of one
+padded name, V vocabulary, C context, D embedding, H heads, K head size, F hidden units.
+`logits_NV` is a tensor of N rows and V columns.
+"""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from makemore.corpus import Batch, Corpus
+
+# What a model remembers of the names that it is writing: tensors whose first dimension is B, so
+# that a caller who holds it can select names with `tuple(part[rows] for part in state)`.
+State = tuple[Tensor, ...]
+
+
+class LanguageModel(nn.Module, ABC):
+    """A distribution over the next character, given those before it in the name.
+
+    It knows neither a loss nor an optimizer, a file or a data set. In eval mode, `forward` and
+    `step` give the same logits, a later character changes no earlier logits, and neither the order
+    nor the company of names in a batch changes anything.
+    """
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (N, V) of all positions of whole names at once: for training and evaluation."""
+
+    @abstractmethod
+    def start(self, num_names: int) -> State:
+        """The state before the first character of `num_names` names."""
+
+    @abstractmethod
+    def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """One character of each name in, logits (B, V) of the next one and the new state out."""
+
+    def num_parameters(self) -> int:
+        """Numbers that were learned or counted."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class ClosedFormModel(LanguageModel):
+    """A model that is fitted in one pass over the corpus, without gradient steps."""
+
+    @abstractmethod
+    def fit(self, corpus: Corpus) -> None:
+        """Set the parameters from the names of `corpus`; what was there before is forgotten."""

@@ -1,0 +1,69 @@
+"""Batch normalization (Ioffe & Szegedy 2015), with exact statistics after training.
+
+While it trains, the layer keeps running averages of the mean and variance of its batches. After
+training, the statistics of the whole training split can take their place (the paper's algorithm 2):
+no average over past weights, and no chance in which batches came last.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from makemore.corpus import Corpus
+from makemore.models.base import LanguageModel
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Over the rows of (N, F): N real characters, no pads. Batch statistics mix positions, so a
+    model with this layer is causal only in eval mode.
+
+    statistics: what eval mode uses after training, `running` averages or `recomputed` ones.
+    """
+
+    def __init__(self, num_features: int, statistics: str) -> None:
+        super().__init__(num_features)
+        self.statistics = statistics
+
+
+@torch.no_grad()
+def recompute_statistics(model: LanguageModel, corpus: Corpus, batch_size: int) -> int:
+    """Set the statistics of every BatchNorm that asks for it to those of the whole `corpus`.
+
+    Returns how many layers there were. One pass over the corpus for each, in the order of the
+    layers, so that each sees the inputs that it will see in eval mode. The sums are float64, the
+    variance is the population's. The model's mode is left as it was found.
+    """
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, BatchNorm) and module.statistics == "recomputed"
+    ]
+    was_training = model.training
+    model.eval()
+    for layer in layers:
+        mean, variance = _input_moments(model, layer, corpus, batch_size)
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(variance)
+    model.train(was_training)
+    return len(layers)
+
+
+def _input_moments(
+    model: LanguageModel, layer: BatchNorm, corpus: Corpus, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance (F,), float64, of what goes into `layer` over the whole corpus."""
+    sums: list[Tensor] = []
+
+    def accumulate(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        rows_NF = inputs[0].double()
+        sums.append(torch.stack([rows_NF.sum(0), rows_NF.square().sum(0)]))
+
+    hook = layer.register_forward_pre_hook(accumulate)
+    try:
+        for batch in corpus.batches(batch_size):
+            model(batch)
+    finally:
+        hook.remove()
+    mean, mean_square = torch.stack(sums).sum(0) / corpus.num_chars
+    return mean, mean_square - mean.square()

@@ -1,0 +1,99 @@
+"""Devices, seeds and signals: the only file that knows that CUDA exists.
+
+Randomness is derived, never carried: `derive_seed` turns the run's seed and the place where it is
+needed (a step, an epoch) into a generator's seed, so that there is no state to save or restore.
+"""
+
+import hashlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from makemore.errors import UsageError
+
+StopSignal = Callable[[], int | None]
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there.
+
+    `auto` is CUDA where there is one, else the CPU. Raises UsageError for anything else.
+    """
+    kind, _, index = name.partition(":")
+    if name == "cpu":
+        return torch.device("cpu")
+    if name != "auto" and (kind != "cuda" or not (index.isdecimal() or name == "cuda")):
+        raise UsageError(
+            f"unknown device `{name}`", where="--device", hint="auto, cpu, cuda or cuda:N"
+        )
+    num_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto" and num_devices == 0:
+        return torch.device("cpu")
+    if int(index or 0) >= num_devices:
+        found = f"{num_devices} CUDA device{'' if num_devices == 1 else 's'} found"
+        hint = "use --device auto, which takes CUDA only where there is one"
+        raise UsageError(f"no device `{name}`: {found}", where="--device", hint=hint)
+    return torch.device("cuda", int(index or 0))
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the work given to `device`, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def derive_seed(seed: int, *place: int | str) -> int:
+    """A 63-bit seed for one place of a run: the first bytes of BLAKE2b over seed and place."""
+    text = "/".join(map(str, (seed, *place)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the default generators that layers such as dropout draw from.
+
+    Not `torch.manual_seed`: it prepares every accelerator that torch knows, at each call.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+
+
+@contextmanager
+def own_generators(device: torch.device) -> Iterator[None]:
+    """Give the caller's default generators back as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices, device_type="cuda"):
+        yield
+
+
+@contextmanager
+def catch_signals() -> Iterator[StopSignal]:
+    """Turn the first SIGINT or SIGTERM into a value to ask for; a second one acts at once.
+
+    Yields a function that returns the number of the signal that came, or None. Only the main thread
+    can receive signals; elsewhere the function always returns None.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    for number in previous:
+        signal.signal(number, remember)
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        restore()
