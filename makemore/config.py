@@ -81,7 +81,7 @@ class DataConfig(Section):
         default=256,
         ge=1,
         le=1_000_000,
-        description="Characters a name may have, or it is an error.",
+        description="Characters that a name may have; a longer line is an error.",
     )
 
     @field_validator("fractions")

@@ -89,5 +89,6 @@ class Corpus:
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """All names in order, `batch_size` at a time."""
-        for indices in torch.arange(self.num_names, device=self.offsets.device).split(batch_size):
-            yield self.batch(indices)
+        for start in range(0, self.num_names, batch_size):
+            end = min(start + batch_size, self.num_names)
+            yield self.batch(torch.arange(start, end, device=self.offsets.device))

@@ -5,6 +5,7 @@ blank lines and spaces around a name are accepted. Every other oddity is an erro
 """
 
 import hashlib
+import os
 import random
 import sys
 import unicodedata
@@ -61,31 +62,35 @@ def load_names(
 
 
 def _label(source: str) -> str:
-    return "standard input" if source == "-" else source
+    return "standard input" if source == "-" else source or "."
 
 
 def _read(source: str, announce: Callable[[str], None]) -> bytes:
-    if source == "-":
-        return sys.stdin.buffer.read()
-    if source in EMBEDDED:
-        path = resource_path("data", f"{source}.txt")
-    elif source == "karpathy":
-        path = karpathy_names(announce)
-    else:
-        path = Path(source).expanduser()
+    where = _label(source)
     try:
+        if source == "-":
+            if sys.stdin is None:
+                raise DataError("is closed", where=where, hint="pipe or redirect names into it")
+            return sys.stdin.buffer.read()
+        if source in EMBEDDED:
+            path = resource_path("data", f"{source}.txt")
+        elif source == "karpathy":
+            path = karpathy_names(announce)
+        else:
+            # Not Path.expanduser(), which raises for an unknown user.
+            path = Path(os.path.expanduser(source))
         return path.read_bytes()
     except FileNotFoundError as error:
         known = ", ".join(f"`{name}`" for name in (*EMBEDDED, "karpathy"))
         hint = f"a path, `-` for standard input, or one of {known}"
-        raise DataError("no such file", where=source, hint=hint) from error
+        raise DataError("no such file", where=where, hint=hint) from error
     except IsADirectoryError as error:
         hint = "give one file of names, one a line"
-        raise DataError("is a directory", where=source, hint=hint) from error
+        raise DataError("is a directory", where=where, hint=hint) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         hint = "check the path and its permissions"
-        raise DataError(f"cannot be read: {reason}", where=source, hint=hint) from error
+        raise DataError(f"cannot be read: {reason}", where=where, hint=hint) from error
 
 
 def parse_names(data: bytes, where: str, max_length: int) -> list[str]:
@@ -93,9 +98,8 @@ def parse_names(data: bytes, where: str, max_length: int) -> list[str]:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         hint = "convert it to UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"
         raise DataError("UTF-16 text, not UTF-8", where=f"{where}:1", hint=hint)
-    data = data.removeprefix(b"\xef\xbb\xbf")
     try:
-        text = data.decode()
+        text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line_start = data.rfind(b"\n", 0, error.start) + 1
         line = data.count(b"\n", 0, error.start) + 1
@@ -108,12 +112,12 @@ def parse_names(data: bytes, where: str, max_length: int) -> list[str]:
     # no-break spaces.
     for number, line_text in enumerate(text.split("\n"), start=1):
         name = line_text.removesuffix("\r").strip(" ")
+        if not name.isprintable():
+            _refuse_control_characters(name, f"{where}:{number}")
         if len(name) > max_length:
             what = f"{len(name):,} characters, more than {max_length:,}"
             hint = "one name a line; --set data.max_name_length=N allows longer ones"
             raise DataError(what, where=f"{where}:{number}", hint=hint)
-        if not name.isprintable():
-            _refuse_control_characters(name, f"{where}:{number}")
         if name:
             names.append(name)
     return names
@@ -141,9 +145,9 @@ def split_names(names: Sequence[str], config: DataConfig) -> Splits:
     makemore: `torch.randperm` with seed 3407, the last min(1000, 10 %) lines are test, as in
     makemore.py, and as many before them validation (makemore.py has none).
     """
-    train_share, _, test_share = config.fractions or (0.8, 0.1, 0.1)
-    # Not train + val: 0.7 + 0.2 is a little less than 0.9.
-    val_start, test_start = train_share, 1.0 - test_share
+    train_share, val_share, _ = config.fractions or (0.8, 0.1, 0.1)
+    # 0.7 + 0.2 is a little less than 0.9; and a test that began below val would share its names.
+    val_start, test_start = train_share, max(train_share, round(train_share + val_share, 12))
     if config.split == "hash":
         return _hash_split(names, config.seed or 0, val_start, test_start)
     num_names = len(names)

@@ -58,14 +58,16 @@ class Vocabulary:
             return torch.zeros(0, dtype=self.token_dtype)
         text = "\n".join((*names, ""))
         code_points = _code_points(text)
-        known = torch.tensor([ord("\n"), *map(ord, self.characters)])
-        order = known.argsort()
-        ids = order[torch.searchsorted(known[order], code_points).clamp(max=len(known) - 1)]
+        ends = torch.tensor([len(name) + 1 for name in names]).cumsum(0) - 1
+        # Below every code point, so that `known` is sorted and a newline in a name is unknown.
+        code_points[ends] = -1
+        known = torch.tensor([-1, *map(ord, self.characters)])
+        ids = torch.searchsorted(known, code_points).clamp(max=len(known) - 1)
         unknown = known[ids] != code_points
         if unknown.any():
             where = int(unknown.nonzero()[0])
-            start, end = text.rfind("\n", 0, where) + 1, text.find("\n", where)
-            raise UnknownCharacterError(text[where], text[start:end])
+            name = names[int(torch.searchsorted(ends, where))]
+            raise UnknownCharacterError(text[where], name)
         return ids.to(self.token_dtype)
 
     def decode(self, tokens: Tensor) -> list[str]:
