@@ -15,15 +15,15 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from makemore.launch import resume as resume
+    from makemore.launch import train as train
     from makemore.run import Run as Run
     from makemore.run import load as load
-    from makemore.training import resume as resume
-    from makemore.training import train as train
 
 __version__ = "0.1.0"
 __all__ = ["Run", "load", "resume", "train"]
 
-_HOMES = {"Run": "run", "load": "run", "resume": "training", "train": "training"}
+_HOMES = {"Run": "run", "load": "run", "resume": "launch", "train": "launch"}
 
 # torch says this once where NumPy is not installed; makemore does not need NumPy.
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)

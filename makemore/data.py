@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-from makemore.config import DataConfig, resource_path
+from makemore.config import DataConfig
 from makemore.download import karpathy_names
 from makemore.errors import DataError
+from makemore.shipped_files import resource_path
 
 EMBEDDED = ("names", "surnames")
 SPLITS = ("train", "val", "test")

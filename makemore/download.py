@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,9 @@ def karpathy_names(announce: Callable[[str], None]) -> Path:
             # One byte more than there should be is enough to know that it is another file.
             data = response.read(NUM_BYTES + 1)
     except (OSError, http.client.HTTPException) as error:
+        # An HTTPError is also the response, still open.
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         reason = getattr(error, "reason", error)
         raise DataError(f"cannot be downloaded: {reason}", where=URL, hint=by_hand) from error
     _verify(data, URL, hint=by_hand)

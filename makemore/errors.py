@@ -7,7 +7,6 @@ programmer can cause is an `assert`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Problem:
 class MakemoreError(Exception):
     """Base of all errors that a user can cause. Holds one problem or several."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code = 1
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         self.problems: tuple[Problem, ...] = (Problem(what, where, hint),)
@@ -86,4 +85,4 @@ class InterruptedRun(MakemoreError):  # noqa: N818 - not a fault: somebody asked
 
     def __init__(self, what: str, *, signal_number: int, hint: str = "") -> None:
         super().__init__(what, hint=hint)
-        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number

@@ -78,7 +78,7 @@ def summarize(nats_B: Tensor, lengths_B: Tensor) -> Loss:
     loss = float(nats_B.sum()) / num_chars
     if num_names == 1 or not math.isfinite(loss):
         return Loss(num_names, num_chars, loss, math.inf)
-    residuals_B = nats_B - loss * lengths_B
+    residuals_B = nats_B - loss * lengths_B.double()
     variance = float(residuals_B.square().sum()) * num_names / (num_names - 1)
     return Loss(num_names, num_chars, loss, math.sqrt(variance) / num_chars)
 

@@ -10,7 +10,8 @@ from typing import TypedDict, Unpack
 import torch
 
 from makemore.checkpoint import Checkpoint, load_checkpoint
-from makemore.config import Config, config_from_dict
+from makemore.config import Config
+from makemore.config_loading import config_from_dict
 from makemore.corpus import Corpus
 from makemore.data import SPLITS, Splits, load_names
 from makemore.errors import CheckpointError, ConfigError, DataError, UsageError
@@ -19,7 +20,7 @@ from makemore.models import LanguageModel, build_model
 from makemore.run_directory import find_checkpoint
 from makemore.runtime import resolve_device
 from makemore.sampling import Sample, Sampler, sample_names
-from makemore.vocab import BOUNDARY, UnknownCharacterError, Vocabulary
+from makemore.vocab import UnknownCharacterError, Vocabulary
 
 
 class DrawOptions(TypedDict, total=False):
@@ -188,12 +189,9 @@ def open_checkpoint(path: Path, checkpoint: Checkpoint, device: torch.device) ->
         raise _unfit(path, f"its tensor `{names[0]}` is not the one that its config describes")
     model.load_state_dict(checkpoint.model, assign=True)
     model.to(device).eval()
-    corpora = {}
-    for split in SPLITS:
-        tokens = checkpoint.corpora[split]
-        if len(tokens) and (int(tokens.max()) >= vocabulary.size or int(tokens[-1]) != BOUNDARY):
-            raise _unfit(path, f"its {split} names are not in its vocabulary")
-        corpora[split] = Corpus.of(tokens).to(device)
+    if checkpoint.corpora.keys() != set(SPLITS):
+        raise _unfit(path, f"it does not hold the names of {', '.join(SPLITS)}")
+    corpora = {split: Corpus.of(checkpoint.corpora[split]).to(device) for split in SPLITS}
     return Run(path, checkpoint, config, vocabulary, model, corpora)
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from makemore import storage
-from makemore.config import Config, dump_config
+from makemore.config import Config
+from makemore.config_loading import dump_config
 from makemore.errors import CheckpointError, UsageError
 
 ROOT = Path("runs")

@@ -36,7 +36,10 @@ class Sampler:
 
     def probabilities(self, logits_BV: Tensor) -> Tensor:
         """(B, V) float64, the chances of each next character. Not for temperature 0."""
-        probabilities_BV = (logits_BV.double() / self.temperature).softmax(1)
+        logits_BV = logits_BV.double()
+        # The likeliest at 0: whatever the temperature, no quotient is plus infinity.
+        logits_BV = logits_BV - logits_BV.amax(1, keepdim=True)
+        probabilities_BV = (logits_BV / self.temperature).softmax(1)
         if self.top_k is not None or self.top_p is not None:
             sorted_BV, order_BV = probabilities_BV.sort(dim=1, descending=True, stable=True)
             kept_BV = torch.ones_like(sorted_BV, dtype=torch.bool)

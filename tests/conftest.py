@@ -1,8 +1,13 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from makemore.config import Config
+from makemore.config_loading import load_config
+from makemore.errors import ConfigError
 
 # A deadline is an assertion about time, which a busy machine breaks.
 settings.register_profile("makemore", deadline=None)
@@ -21,3 +26,27 @@ def karpathy_path() -> Path:
             "and set MAKEMORE_KARPATHY_NAMES to its path"
         )
     return path
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
+    """Load a configuration from a text as `mine.yaml`, the name that its problems then show."""
+    monkeypatch.chdir(tmp_path)
+
+    def load_text(text: str, *overrides: str) -> Config:
+        Path("mine.yaml").write_text(text, encoding="utf-8")
+        return load_config(Path("mine.yaml"), overrides)
+
+    return load_text
+
+
+@pytest.fixture
+def problems_of(load: Callable[..., Config]) -> Callable[..., list[tuple[str, str, str]]]:
+    """The problems of such a text: where, what and the hint of each."""
+
+    def problems_of_text(text: str, *overrides: str) -> list[tuple[str, str, str]]:
+        with pytest.raises(ConfigError) as caught:
+            load(text, *overrides)
+        return [(problem.where, problem.what, problem.hint) for problem in caught.value.problems]
+
+    return problems_of_text

@@ -27,7 +27,7 @@ class Server:
     """Answers every request with the bytes of `reply`, and counts them."""
 
     url: str
-    reply: bytes = reply(BODY)  # noqa: RUF009 - bytes
+    reply: bytes
     num_requests: int = 0
     announced: list[str] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             state.num_requests += 1
             self.wfile.write(state.reply)
 
@@ -54,7 +54,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listener:
-        state = Server(f"http://127.0.0.1:{listener.server_port}/names.txt")
+        state = Server(f"http://127.0.0.1:{listener.server_port}/names.txt", reply(BODY))
         monkeypatch.setattr(download, "URL", state.url)
         monkeypatch.setattr(download, "SHA256", hashlib.sha256(BODY).hexdigest())
         monkeypatch.setattr(download, "NUM_BYTES", len(BODY))
@@ -140,7 +140,7 @@ def test_without_a_network_the_error_says_how_to_get_the_file_by_hand(
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/names.txt"
         monkeypatch.setattr(download, "URL", url)
-        with pytest.raises(DataError, match="cannot be downloaded: .*refused") as caught:
+        with pytest.raises(DataError, match=r"cannot be downloaded: .*refused") as caught:
             karpathy_names(lambda text: None)
     assert caught.value.exit_code == 3
     assert url in caught.value.problems[0].hint
@@ -193,7 +193,7 @@ def test_a_user_without_a_home_is_told_to_name_a_cache(monkeypatch: pytest.Monke
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(pwd, "getpwuid", fail)
-    with pytest.raises(StorageError, match="no home directory.*\n.*set XDG_CACHE_HOME"):
+    with pytest.raises(StorageError, match=r"no home directory.*\n.*set XDG_CACHE_HOME"):
         cache_path()
 
 

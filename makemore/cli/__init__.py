@@ -14,6 +14,8 @@ from makemore import __version__
 from makemore.cli import config, data, evaluate, output, runs, sample, train
 from makemore.errors import MakemoreError, Problem
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="makemore",
     help="Character-level language models: a file of names goes in, new names come out.",
@@ -57,8 +59,8 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = run()
-        sys.stdout.flush()
-    except BrokenPipeError:
+        output.flush()
+    except output.ClosedPipeError:
         # The reader has seen enough (`| head`). Python flushes once more at exit: give it a sink.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -68,7 +70,11 @@ def main() -> None:
 def run() -> int:
     """The error boundary: what a user can cause becomes a message and an exit code."""
     try:
-        return int(app(standalone_mode=False) or 0)
+        code = int(app(standalone_mode=False) or 0)
+        if code == _INTERRUPTED:
+            # Typer's answer to a Ctrl-C that nobody else took.
+            output.say_problem(Problem("interrupted"))
+        return code
     except MakemoreError as error:
         for problem in error.problems:
             output.say_problem(problem)
@@ -78,6 +84,3 @@ def run() -> int:
         hint = "`makemore --help` lists the commands, `makemore COMMAND --help` the options"
         output.say_problem(Problem(error.format_message(), hint=hint))
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        output.say_problem(Problem("interrupted"))
-        return 130

@@ -24,14 +24,9 @@ def config(
     ] = False,
 ) -> None:
     """Print a resolved config, every field, as YAML."""
-    from makemore.config import (
-        dump_config,
-        json_schema,
-        load_config,
-        preset_names,
-        reference_yaml,
-        resolve_preset,
-    )
+    from makemore.config_loading import dump_config, load_config
+    from makemore.config_reference import json_schema, reference_yaml
+    from makemore.shipped_files import preset_names, resolve_preset
 
     if schema:
         output.write_text(json.dumps(json_schema(), indent=2))

@@ -20,7 +20,7 @@ def data(
     as_json: Json = False,
 ) -> None:
     """Show what is in a file of names, and how it would be split."""
-    from makemore.config import config_from_dict
+    from makemore.config_loading import config_from_dict
     from makemore.data import SPLITS, describe, load_names
 
     values = {"data": {"source": source}, "model": {"kind": "bigram"}}

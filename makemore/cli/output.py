@@ -9,6 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TextIO
 
 from makemore.errors import Problem
 
@@ -30,9 +31,13 @@ def _shown(character: str) -> str:
     return f"\\x{code_point:02x}" if code_point < 0x100 else f"\\u{code_point:04x}"
 
 
+class ClosedPipeError(Exception):
+    """Nobody reads any more (`| head`): there is nothing left to do, and nothing to say."""
+
+
 def write_line(text: str) -> None:
     """One record of plain text to stdout."""
-    sys.stdout.write(visible(text) + "\n")
+    _write(sys.stdout, visible(text))
 
 
 def write_text(text: str) -> None:
@@ -44,7 +49,7 @@ def write_text(text: str) -> None:
 def write_json(record: object) -> None:
     """One record of JSON to stdout: exact, since what is unsafe is escaped; null for no number."""
     text = json.dumps(_finite(record), ensure_ascii=False)
-    sys.stdout.write(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    _write(sys.stdout, _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def _finite(value: object) -> object:
@@ -76,7 +81,23 @@ def _is_numeric(column: Sequence[str]) -> bool:
 
 def say(text: str) -> None:
     """One line of talk to stderr."""
-    sys.stderr.write(visible(text) + "\n")
+    _write(sys.stderr, visible(text))
+
+
+def flush() -> None:
+    """Hand what was written to whoever reads stdout."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ClosedPipeError from error
+
+
+def _write(stream: TextIO, line: str) -> None:
+    try:
+        stream.write(line + "\n")
+    except BrokenPipeError as error:
+        # Not an OSError from here on: Typer would end the program with code 1.
+        raise ClosedPipeError from error
 
 
 def say_problem(problem: Problem) -> None:

@@ -1,6 +1,6 @@
 """`makemore sample`."""
 
-import sys
+import time
 from dataclasses import asdict
 from typing import Annotated
 
@@ -8,6 +8,8 @@ import typer
 
 from makemore.cli import output
 from makemore.cli.options import Device, Json, RunPath
+
+_SECONDS_BETWEEN_FLUSHES = 0.1
 
 
 def sample(
@@ -60,14 +62,17 @@ def sample(
         max_length=max_length,
         seed=seed,
     )
-    num_drawn = 0
+    num_drawn, flushed = 0, 0.0
     for drawn in samples:
         if as_json:
             output.write_json(asdict(drawn))
         else:
             output.write_line(drawn.name)
         num_drawn += 1
-    sys.stdout.flush()
+        if time.monotonic() - flushed > _SECONDS_BETWEEN_FLUSHES:
+            # Whoever reads a pipe sees the first names at once.
+            output.flush()
+            flushed = time.monotonic()
     if num_drawn < count:
         kind = " ".join(word for word, on in (("novel", novel), ("unique", unique)) if on)
         output.say(f"only {num_drawn} {kind} names found; a higher --temperature finds more")

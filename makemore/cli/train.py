@@ -38,7 +38,7 @@ def train(
     """Train a model on a file of names; prints the path of the run."""
     if model is not None and config is not None:
         raise UsageError("--model and --config exclude each other", hint="give one of them")
-    from makemore import training
+    from makemore import launch
     from makemore.cli.progress import Progress
 
     with Progress() as progress:
@@ -48,11 +48,11 @@ def train(
                 if value is not None:
                     hint = "a resumed run keeps its own; --set train.KEY=VALUE can change training"
                     raise UsageError(f"{option} has no effect with --resume", hint=hint)
-            result = training.resume(
+            result = launch.resume(
                 resume, device=device, overrides=overrides or (), report=progress.report
             )
         else:
-            result = training.train(
+            result = launch.train(
                 model or "mlp",
                 config=config,
                 data=data,

@@ -1,11 +1,11 @@
 """A decoder-only transformer.
 
 Vaswani et al., "Attention Is All You Need" (2017); normalization before each branch, learned
-positions and GELU as in GPT-2 (Radford et al. 2019). It differs in that the last layer of each
-residual branch starts at zero, so that the network starts as the identity (Goyal et al. 2017), and
-in what happens after `context_length` characters: each character attends to itself and the
-`context_length` - 1 before it, and all later positions share the last position's embedding, so
-that a name of any length has a probability.
+positions, GELU, and residual branches that start smaller the more of them there are, as in GPT-2
+(Radford et al. 2019). It differs in the scale of the initial weights (variance 1/fan_in), and in
+what happens after `context_length` characters: each character attends to itself and the
+`context_length` - 1 before it, and all later positions share the last position's embedding, so that
+a name of any length has a probability.
 """
 
 from typing import cast
@@ -32,8 +32,10 @@ class Transformer(LanguageModel):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, vocabulary_size, bias=False)
-        nn.init.normal_(self.character_embedding.weight, std=0.5)
-        nn.init.normal_(self.position_embedding.weight, std=0.1)
+        # Layer norm comes first in every branch, so the scale of the embeddings only sets how soon
+        # the branches are heard; small output weights start the softmax near uniform.
+        nn.init.normal_(self.character_embedding.weight)
+        nn.init.normal_(self.position_embedding.weight)
         nn.init.normal_(self.output.weight, std=0.1 * width**-0.5)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -65,6 +67,12 @@ class Transformer(LanguageModel):
         x_ND = self.character_embedding(ids_N) + self.position_embedding(position_N)
         embedded_ND: Tensor = self.dropout(x_ND)
         return embedded_ND
+
+
+def initialize(layer: nn.Linear, scale: float = 1.0) -> None:
+    """Weights that keep the variance of their inputs, times `scale` squared; no bias."""
+    nn.init.normal_(layer.weight, std=scale * layer.in_features**-0.5)
+    nn.init.zeros_(layer.bias)
 
 
 class PaddedNames:
@@ -105,8 +113,8 @@ class Attention(nn.Module):
         self.dropout_rate = config.dropout
         self.query_key_value = nn.Linear(config.embedding_dim, 3 * config.embedding_dim)
         self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        initialize(self.query_key_value)
+        initialize(self.output, scale=(2 * config.num_layers) ** -0.5)
 
     def forward(self, x_ND: Tensor, names: PaddedNames) -> Tensor:
         # Only attention mixes positions, so only here are names padded: right padding comes after
@@ -157,12 +165,13 @@ class Block(nn.Module):
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(config.dropout)
-        nn.init.zeros_(self.contract.weight)
-        nn.init.zeros_(self.contract.bias)
+        initialize(self.expand)
+        initialize(self.contract, scale=(2 * config.num_layers) ** -0.5)
 
     def forward(self, x_ND: Tensor, names: PaddedNames) -> Tensor:
         x_ND = x_ND + self.dropout(self.attention(self.attention_norm(x_ND), names))
-        return x_ND + self.dropout(self._mlp(x_ND))
+        mlp_ND: Tensor = self.dropout(self._mlp(x_ND))
+        return x_ND + mlp_ND
 
     def step(self, x_BD: Tensor, cache: State) -> tuple[Tensor, State]:
         mixed_BD, cache = self.attention.step(self.attention_norm(x_BD), cache)

@@ -1,0 +1,520 @@
+import gzip
+import hashlib
+import io
+import math
+import os
+import random
+import sys
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from makemore.config import DataConfig
+from makemore.data import SPLITS, Splits, describe, load_names, parse_names, split_names
+from makemore.errors import DataError
+
+HASH, LECTURE, MAKEMORE = (DataConfig(split=kind) for kind in ("hash", "lecture", "makemore"))
+
+DATA = Path(__file__).parents[1] / "data"
+
+lists_of_names = st.lists(st.text("abc", min_size=1, max_size=4), max_size=30)
+
+
+def parse(data: bytes, max_length: int = 256) -> list[str]:
+    return parse_names(data, "names.txt", max_length)
+
+
+def sizes(splits: Splits) -> list[int]:
+    return [len(splits.of(split)) for split in SPLITS]
+
+
+def all_names(splits: Splits) -> list[str]:
+    return splits.train + splits.val + splits.test
+
+
+@pytest.fixture(scope="module")
+def karpathy(karpathy_path: Path) -> list[str]:
+    return load_names(str(karpathy_path))
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (b"", []),
+        (b"\n\n \n\r\n", []),
+        (b"ava", ["ava"]),
+        (b"emma\nava\n", ["emma", "ava"]),
+        (b"emma\r\nava\r\n", ["emma", "ava"]),
+        (b"emma\r\nava\r", ["emma", "ava"]),
+        (b"\n emma  \n\n   \n  ava\r\n\n", ["emma", "ava"]),
+        (b"\xef\xbb\xbfemma\nava", ["emma", "ava"]),
+        (b"\xef\xbb\xbf", []),
+        (b"ava\nava", ["ava", "ava"]),
+        (b"Anna Maria\nO'Neill\n", ["Anna Maria", "O'Neill"]),
+        ("Zoë\nZoe\u0308\nÞór\n李小龍\n😀\n".encode(), ["Zoë", "Zoe\u0308", "Þór", "李小龍", "😀"]),
+        ("\u00a0van\u00a0Gogh\u00a0\n\u3000".encode(), ["\u00a0van\u00a0Gogh\u00a0", "\u3000"]),
+        # Joiners and marks of direction are letters' business in Persian and Hebrew.
+        ("می\u200cرم\n\u200fא".encode(), ["می\u200cرم", "\u200fא"]),
+    ],
+)
+def test_names_are_lines_of_utf_8_text(data: bytes, names: list[str]) -> None:
+    assert parse(data) == names
+
+
+@pytest.mark.parametrize(
+    ("data", "where", "what", "hint"),
+    [
+        (b"a\nb\0", "2", "U+0000, character 2", "is this a text file?"),
+        (b"a\tb", "1", "U+0009, character 2", "without further columns"),
+        (b"\n\n  a\x1b[31m", "3", "U+001B, character 2", "remove it"),
+        (b"a\x7f", "1", "U+007F, character 2", "remove it"),
+        (b"\x0ba\nb", "1", "U+000B, character 1", "remove it"),
+        (b"a\n\x0c\nb", "2", "U+000C, character 1", "remove it"),
+        ("a\nbc\u0085d".encode(), "2", "U+0085, character 3", "remove it"),
+        ("a\n\u009bm".encode(), "2", "U+009B, character 1", "remove it"),
+        ("a\u2028b".encode(), "1", "U+2028, character 2", "remove it"),
+        ("a\n\nb\u2029".encode(), "3", "U+2029, character 2", "remove it"),
+        ("\ufeffa\n\0".encode(), "2", "U+0000, character 1", "is this a text file?"),
+        (b"emma\rava\rmia", "1", "U+000D, character 5", "lone carriage return"),
+        (b"ava\r\r\n", "1", "U+000D, character 4", "lone carriage return"),
+    ],
+)
+def test_a_control_character_is_refused_where_it_stands(
+    data: bytes, where: str, what: str, hint: str
+) -> None:
+    """U+0085 and U+2028 split lines in str.splitlines(), and drive terminals or break output."""
+    with pytest.raises(DataError) as caught:
+        parse(data)
+    [problem] = caught.value.problems
+    assert problem.where == f"names.txt:{where}"
+    assert problem.what == f"control character {what} of the name"
+    assert hint in problem.hint
+
+
+def test_a_long_file_of_lone_carriage_returns_is_told_as_such() -> None:
+    """It was once told as one name of too many characters, to be allowed by a larger limit."""
+    with pytest.raises(DataError, match=r"U\+000D, character 5 .*\n.*lone carriage return"):
+        parse(b"emma\r" * 100)
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "byte", "column"),
+    [
+        (b"\x80", 1, "80", 1),
+        (b"emma\n\nz\xc3\xabo\xe9\n", 3, "e9", 5),
+        (b"emma\nno\xebl", 2, "eb", 3),
+        (b"\xef\xbb\xbfemma\nno\xebl", 2, "eb", 3),
+        (b"\xef\xbb\xbf\xebve\n", 1, "eb", 4),
+        (b"\xef\xbb", 1, "ef", 1),
+        (b"zo\xc3", 1, "c3", 3),
+        (b"ava\n\xf0\x9f\x98", 2, "f0", 1),
+        # Overlong, a surrogate, and above U+10FFFF.
+        (b"a\xc0\x80", 1, "c0", 2),
+        (b"a\n\xed\xa0\x80", 2, "ed", 1),
+        (b"\xf4\x90\x80\x80", 1, "f4", 1),
+        (gzip.compress(b"emma\nava\n", mtime=0), 1, "8b", 2),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 1, "89", 1),
+    ],
+)
+def test_bytes_that_are_not_utf_8_are_refused_where_they_stand(
+    data: bytes, line: int, byte: str, column: int
+) -> None:
+    """Bytes count as in the file: a byte order mark was once left out of its line."""
+    with pytest.raises(DataError) as caught:
+        parse(data)
+    [problem] = caught.value.problems
+    assert problem.where == f"names.txt:{line}"
+    assert problem.what == f"not UTF-8: byte 0x{byte}, byte {column} of the line"
+    assert problem.hint
+
+
+def test_utf_16_is_told_with_how_to_convert_it() -> None:
+    for encoding in ("utf-16-le", "utf-16-be"):
+        with pytest.raises(DataError, match=r"names\.txt:1: UTF-16 text.*\n.*iconv -f UTF-16"):
+            parse("\ufeffemma\nava".encode(encoding))
+        with pytest.raises(DataError, match=r"U\+0000.*\n.*is this a text file"):
+            parse("emma\nava".encode(encoding))
+
+
+def test_a_name_may_be_as_long_as_the_limit_and_no_longer() -> None:
+    data = "a\n  ëëëë  \r\n".encode()
+    assert parse(data, max_length=4) == ["a", "ëëëë"]
+    with pytest.raises(DataError) as caught:
+        parse(data, max_length=3)
+    [problem] = caught.value.problems
+    assert problem.where == "names.txt:2"
+    assert problem.what == "4 characters, more than 3"
+    assert "--set data.max_name_length=N" in problem.hint
+
+
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | st.lists(st.sampled_from([b"a", b"\n", b"\r", b" ", b"\xc3", b"\xab", b"\0"])).map(b"".join)
+)
+def test_any_bytes_are_names_or_an_error_that_says_where(data: bytes) -> None:
+    names: list[str] = []
+    problem = None
+    try:
+        names = parse(data, max_length=20)
+    except DataError as error:
+        problem = error.problems[0]
+    assert problem is None or (problem.where.startswith("names.txt:") and problem.hint)
+    assert all(0 < len(name) <= 20 for name in names)
+    assert all(name == name.strip(" ") for name in names)
+    assert not any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in "".join(names))
+    # A second byte order mark stays, as a character of the first name.
+    assert parse("\n".join(["", *names]).encode()) == names
+
+
+def test_embedded_lists_are_what_they_were() -> None:
+    """Every published figure on them names these bytes."""
+    expected = {
+        "names": (5_163, "cba14f452b7768bd7fe093035a67491d4a334061634ccfd51522fb796910e75e"),
+        "surnames": (88_799, "cc6e6f69c119471a97fe3efc9f68082df5121dde31c6700a534742828106ae49"),
+    }
+    for source, (num_names, sha256) in expected.items():
+        names = load_names(source)
+        assert len(names) == len(set(names)) == num_names
+        assert "".join(sorted(set("".join(names)))) == "abcdefghijklmnopqrstuvwxyz"
+        data = (DATA / f"{source}.txt").read_bytes()
+        assert hashlib.sha256(data).hexdigest() == sha256
+
+
+def test_names_are_read_from_a_path_and_from_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.txt").write_bytes(b"emma\nava\nmia\nava\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_names(str(tmp_path / "mine.txt")) == ["emma", "ava", "mia", "ava"]
+    assert load_names("~/mine.txt") == ["emma", "ava", "mia", "ava"]
+
+
+@pytest.mark.parametrize(
+    ("source", "what", "hint"),
+    [
+        ("missing.txt", "no such file", "`names`, `surnames`, `karpathy`"),
+        ("~no-such-user/names.txt", "no such file", "a path"),
+        (".", "is a directory", "one file of names"),
+        ("file/names.txt", "cannot be read: Not a directory", "check the path"),
+        ("a" * 300, "cannot be read: File name too long", "check the path"),
+        ("a\0b", "cannot be read: embedded null byte", "check the path"),
+        ("~\0", "cannot be read: embedded null byte", "check the path"),
+        ("\udcff\ud800", "cannot be read: ", "check the path"),
+    ],
+)
+def test_a_path_that_cannot_be_read_is_a_data_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, what: str, hint: str
+) -> None:
+    """A user that does not exist was once a traceback."""
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        load_names(source)
+    [problem] = caught.value.problems
+    assert caught.value.exit_code == 3
+    assert problem.where == source
+    assert problem.what.startswith(what)
+    assert hint in problem.hint
+
+
+def test_an_empty_path_is_the_directory_here() -> None:
+    """As in `--data "$UNSET"`: the error once began with no place at all."""
+    with pytest.raises(DataError, match=r"^\.: is a directory"):
+        load_names("")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_a_data_error(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.touch(mode=0o200)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        load_names(str(path))
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "no names, at least 3 are needed"),
+        (b"\xef\xbb\xbf\n \r\n\n", "no names, at least 3 are needed"),
+        (b"ava\n" * 5, "1 distinct name, at least 3 are needed"),
+        (b"ava\nmia\nava\n", "2 distinct names, at least 3 are needed"),
+        (b"ava\nmia\neve\n", None),
+    ],
+)
+def test_three_distinct_names_are_needed(tmp_path: Path, data: bytes, what: str | None) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes(data)
+    if what is None:
+        assert load_names(str(path)) == ["ava", "mia", "eve"]
+        return
+    with pytest.raises(DataError) as caught:
+        load_names(str(path))
+    [problem] = caught.value.problems
+    assert (problem.where, problem.what) == (str(path), what)
+    assert problem.hint == "one name a line"
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "Zoë\r\nava\nmia".encode()
+    # Bytes are read, whatever encoding the terminal has.
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+    assert load_names("-") == ["Zoë", "ava", "mia"]
+
+
+def test_errors_of_standard_input_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ava\n\xff")))
+    with pytest.raises(DataError, match=r"^standard input:2: not UTF-8"):
+        load_names("-")
+    with pytest.raises(DataError, match=r"^standard input: no names"):
+        load_names("-")
+    sys.stdin.close()
+    with pytest.raises(DataError, match=r"^standard input: cannot be read: .*closed file"):
+        load_names("-")
+
+
+def test_a_standard_input_that_is_closed_or_a_directory_is_a_data_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `makemore data - <&-` and `makemore data - < .`: both were once tracebacks."""
+
+    class Directory(io.RawIOBase):
+        def readall(self) -> bytes:
+            return os.read(descriptor, 1)
+
+        def readable(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(DataError, match=r"^standard input: is closed"):
+        load_names("-")
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Directory())))
+    with pytest.raises(DataError, match=r"^standard input: is a directory"):
+        load_names("-")
+    os.close(descriptor)
+
+
+def shuffled_as_in_the_lecture(names: Sequence[str]) -> list[list[str]]:
+    words, state = list(names), random.getstate()
+    random.seed(42)
+    random.shuffle(words)
+    random.setstate(state)
+    n1, n2 = int(0.8 * len(words)), int(0.9 * len(words))
+    return [words[:n1], words[n1:n2], words[n2:]]
+
+
+def divided_as_in_makemore_py(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    test_set_size = min(1000, int(len(words) * 0.1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3407)
+        rp = torch.randperm(len(words)).tolist()
+    return [words[i] for i in rp[:-test_set_size]], [words[i] for i in rp[-test_set_size:]]
+
+
+def test_the_lecture_split_is_the_one_of_the_notebooks() -> None:
+    names = load_names("names")
+    splits = split_names(names, LECTURE)
+    assert [splits.of(split) for split in SPLITS] == shuffled_as_in_the_lecture(names)
+    assert sizes(splits) == [4130, 516, 517]
+
+
+def test_the_makemore_split_is_the_one_of_the_script_with_a_val_cut_from_train() -> None:
+    names = load_names("names")
+    splits = split_names(names, MAKEMORE)
+    assert (splits.train + splits.val, splits.test) == divided_as_in_makemore_py(names)
+    assert sizes(splits) == [4131, 516, 516]
+
+
+def test_the_lecture_split_of_the_published_file(karpathy: list[str]) -> None:
+    splits = split_names(karpathy, LECTURE)
+    assert [splits.of(split) for split in SPLITS] == shuffled_as_in_the_lecture(karpathy)
+    described = describe(karpathy, LECTURE)
+    assert described["num_names_by_split"] == {"train": 25_626, "val": 3_203, "test": 3_204}
+    assert described["num_chars_by_split"] == {"train": 182_625, "val": 22_655, "test": 22_866}
+    assert described["num_also_in_train"] == {"val": 424, "test": 377}
+
+
+def test_the_makemore_split_of_the_published_file(karpathy: list[str]) -> None:
+    splits = split_names(karpathy, MAKEMORE)
+    assert (splits.train + splits.val, splits.test) == divided_as_in_makemore_py(karpathy)
+    assert sizes(splits) == [30_033, 1_000, 1_000]
+
+
+def test_the_hash_split_of_the_published_file_leaks_no_name(karpathy: list[str]) -> None:
+    splits = split_names(karpathy, HASH)
+    train, val, test = (set(splits.of(split)) for split in SPLITS)
+    assert len(train) + len(val) + len(test) == len(train | val | test) == 29_494
+    assert sum(sizes(splits)) == 32_033
+
+
+@pytest.mark.parametrize(
+    ("num_names", "expected"), [(3, [3, 0, 0]), (9, [9, 0, 0]), (10, [8, 1, 1]), (29, [25, 2, 2])]
+)
+def test_few_names_have_a_makemore_split(num_names: int, expected: list[int]) -> None:
+    assert sizes(split_names(["a"] * num_names, MAKEMORE)) == expected
+
+
+def test_the_hash_split_of_the_embedded_names_is_what_it_was() -> None:
+    """Every published figure on them names this digest: a new one would orphan them all."""
+    splits = split_names(load_names("names"), HASH)
+    assert sizes(splits) == [4090, 537, 536]
+    assert splits.digest == "1b34f641f039ee40"
+
+
+@pytest.mark.parametrize("source", ["names", "surnames"])
+def test_the_hash_split_has_its_shares_within_four_standard_errors(source: str) -> None:
+    names = load_names(source)
+    for size, share in zip(sizes(split_names(names, HASH)), (0.8, 0.1, 0.1), strict=True):
+        error = math.sqrt(len(names) * share * (1 - share))
+        assert abs(size - share * len(names)) < 4 * error
+
+
+def test_a_hash_bucket_is_the_first_8_bytes_of_a_hash_of_seed_and_name() -> None:
+    names = [f"name {i}" for i in range(200)]
+    config = DataConfig(seed=7, fractions=(0.5, 0.25, 0.25))
+    expected: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name in names:
+        first_byte = hashlib.blake2b(f"7\n{name}".encode(), digest_size=8).digest()[0]
+        expected["train" if first_byte < 128 else "val" if first_byte < 192 else "test"].append(
+            name
+        )
+    assert split_names(names, config) == Splits(**expected)
+
+
+@given(lists_of_names, lists_of_names, st.integers(0, 3))
+def test_the_hash_split_never_moves_a_name(old: list[str], new: list[str], seed: int) -> None:
+    config = DataConfig(seed=seed)
+    before, after = split_names(old, config), split_names(old + new, config)
+    for split in SPLITS:
+        assert after.of(split)[: len(before.of(split))] == before.of(split)
+        assert sorted(split_names(old[::-1], config).of(split)) == sorted(before.of(split))
+
+
+@pytest.mark.parametrize("config", [HASH, LECTURE, MAKEMORE])
+def test_another_seed_is_another_split_and_none_is_the_splits_own(config: DataConfig) -> None:
+    names = load_names("names")
+    own = {"hash": 0, "lecture": 42, "makemore": 3407}[config.split]
+    digests = [
+        split_names(names, config.model_copy(update={"seed": seed})).digest
+        for seed in (None, own, 1, 2)
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> DataConfig:
+    kind = draw(st.sampled_from(["hash", "lecture"]))
+    train = draw(st.integers(1, 100))
+    val = draw(st.integers(0, 100 - train))
+    fractions = (train / 100, val / 100, (100 - train - val) / 100)
+    seed = draw(st.integers(0, 9))
+    return DataConfig.model_validate({"split": kind, "fractions": fractions, "seed": seed})
+
+
+@given(configs(), st.integers(0, 100))
+@example(DataConfig(split="lecture", fractions=(0.1, 0.0, 0.9)), 10)
+@example(DataConfig(split="lecture", fractions=(0.29, 0.0, 0.71)), 100)
+@example(DataConfig(split="lecture", fractions=(1 / 3, 0.0, 2 / 3)), 3)
+def test_every_name_is_in_one_split_and_a_share_of_zero_is_empty(
+    config: DataConfig, num_names: int
+) -> None:
+    """0.1, 0, 0.9 once put one name into both train and test: 1 - 0.9 is a little less than 0.1."""
+    names = [f"{i}" for i in range(num_names)]
+    splits = split_names(names, config)
+    assert sorted(all_names(splits)) == sorted(names)
+    assert config.fractions is not None
+    for share, size in zip(config.fractions, sizes(splits), strict=True):
+        assert share > 0 or size == 0
+
+
+@pytest.mark.parametrize("kind", ["hash", "lecture"])
+def test_shares_of_1_0_0_put_everything_in_train(kind: str) -> None:
+    names = load_names("names")
+    config = DataConfig.model_validate({"split": kind, "fractions": (1.0, 0.0, 0.0)})
+    assert sizes(split_names(names, config)) == [len(names), 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("fractions", "expected"),
+    [
+        (None, [24, 3, 3]),
+        ((0.7, 0.2, 0.1), [21, 6, 3]),
+        ((0.6, 0.3, 0.1), [18, 9, 3]),
+        ((0.1, 0.0, 0.9), [3, 0, 27]),
+        ((0.5, 0.5, 0.0), [15, 15, 0]),
+    ],
+)
+def test_the_lecture_split_takes_other_shares(
+    fractions: tuple[float, float, float] | None, expected: list[int]
+) -> None:
+    """0.7 + 0.2 is a little less than 0.9, which costs val a name unless it is rounded."""
+    config = DataConfig(split="lecture", fractions=fractions)
+    assert sizes(split_names(["a"] * 30, config)) == expected
+
+
+def test_a_digest_is_a_hash_of_the_names_and_the_places_between_the_parts() -> None:
+    splits = Splits(["a", "b"], ["c"], ["dé"])
+    assert splits.digest == hashlib.sha256("a\nb\n\nc\n\ndé".encode()).hexdigest()[:16]
+
+
+@given(*[st.tuples(lists_of_names, lists_of_names, lists_of_names)] * 2)
+@example((["a", "b"], ["c"], ["d"]), (["a"], ["b", "c"], ["d"]))
+@example((["a"], [], ["b"]), (["a"], ["b"], []))
+@example(([], ["a"], []), ([], [], ["a"]))
+@example((["ab"], [], []), (["a", "b"], [], []))
+def test_digests_are_equal_only_for_equal_splits(
+    first: tuple[list[str], ...], second: tuple[list[str], ...]
+) -> None:
+    assert (Splits(*first).digest == Splits(*second).digest) == (first == second)
+
+
+def test_a_description_of_five_names_by_hand() -> None:
+    config = DataConfig(source="mine.txt", fractions=(1.0, 0.0, 0.0))
+    names = ["ab", "b", "ab", "caa", "zzzzzzz"]
+    assert describe(names, config) == {
+        "source": "mine.txt",
+        "num_names": 5,
+        "num_distinct": 4,
+        "num_duplicates": 1,
+        "num_chars": 20,
+        "shortest": 1,
+        "median_length": 2,
+        "mean_length": 3.0,
+        "longest": 7,
+        "alphabet": "abcz",
+        "split": "hash",
+        "split_digest": hashlib.sha256(b"ab\nb\nab\ncaa\nzzzzzzz\n\n\n\n").hexdigest()[:16],
+        "num_names_by_split": {"train": 5, "val": 0, "test": 0},
+        "num_chars_by_split": {"train": 20, "val": 0, "test": 0},
+        "num_also_in_train": {"val": 0, "test": 0},
+    }
+
+
+def test_duplicates_leak_from_lines_and_not_from_hashes() -> None:
+    names = ["ava"] * 20
+    assert describe(names, LECTURE)["num_also_in_train"] == {"val": 2, "test": 2}
+    assert describe(names, MAKEMORE)["num_also_in_train"] == {"val": 2, "test": 2}
+    assert describe(names, HASH)["num_also_in_train"] == {"val": 0, "test": 0}
+    assert sorted(sizes(split_names(names, HASH))) == [0, 0, 20]
+
+
+def test_a_description_of_the_published_file(karpathy: list[str]) -> None:
+    expected = {
+        "num_names": 32_033,
+        "num_distinct": 29_494,
+        "num_duplicates": 2_539,
+        "num_chars": 228_146,
+        "shortest": 2,
+        "longest": 15,
+        "mean_length": 228_146 / 32_033 - 1,
+        "alphabet": "abcdefghijklmnopqrstuvwxyz",
+    }
+    described = describe(karpathy, LECTURE)
+    assert {key: described[key] for key in expected} == pytest.approx(expected)
