@@ -144,7 +144,9 @@ class TransformerConfig(Section):
         default=64, description="Size of the residual stream, a multiple of num_heads."
     )
     dropout: ShareBelowOne = Field(
-        default=0.0, description="Probability with which an activation is dropped in training."
+        default=0.0,
+        description="Probability with which an activation of the embeddings or of a branch is "
+        "dropped in training.",
     )
 
     @field_validator("embedding_dim")

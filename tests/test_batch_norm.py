@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -5,7 +7,7 @@ from torch.nn import functional
 
 from makemore.config import MLPConfig
 from makemore.models.batch_norm import BatchNorm, recompute_statistics
-from makemore.models.mlp import MLP, contexts
+from makemore.models.mlp import contexts
 from tests.test_models import (
     NAMES,
     all_models,
@@ -20,18 +22,17 @@ from tests.test_models import (
 DEFAULT_MOMENTUM = 0.1
 
 
-def random_mlp(statistics: str | None, dtype: torch.dtype = torch.float64) -> MLP:
+def random_mlp(statistics: str | None, dtype: torch.dtype = torch.float64) -> Any:
     config = small(MLPConfig, norm="batch", norm_statistics=statistics, context_length=2)
-    model = random_model(config, dtype)
-    assert isinstance(model, MLP)
-    return model
+    return random_model(config, dtype)
 
 
-def pre_activations(model: MLP, names: list[str]) -> Tensor:
+def pre_activations(model: Any, names: list[str]) -> Tensor:
     """(N, F) float64: what goes into the norm, at once for all characters of `names`."""
     with torch.no_grad():
         embedded_NCD = model.embedding(contexts(batch_of(names), model.context_length)).double()
-    return embedded_NCD.flatten(1) @ model.hidden.weight.detach().double().T
+    rows_NF: Tensor = embedded_NCD.flatten(1) @ model.hidden.weight.detach().double().T
+    return rows_NF
 
 
 def moments(model: nn.Module) -> tuple[Tensor, Tensor]:

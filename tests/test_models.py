@@ -324,7 +324,7 @@ def test_dropout_acts_in_training_alone(kind: type[Section]) -> None:
 
 def test_models_know_neither_losses_nor_files_nor_the_rest_of_the_program() -> None:
     allowed = ("makemore.config", "makemore.corpus", "makemore.vocab", "makemore.models")
-    modules = set()
+    modules: set[str] = set()
     for path in Path(makemore.models.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

@@ -280,7 +280,8 @@ def test_no_name_is_empty_even_if_the_model_would_end_at_once() -> None:
 def test_temperature_0_writes_the_likeliest_character_each_time(config: Any) -> None:
     model = random_model(config)
     (name,) = set(names_of(samples(model, 5, sampler=Sampler(temperature=0))))
-    ids, state, last = [], model.start(1), BOUNDARY
+    ids: list[int] = []
+    state, last = model.start(1), BOUNDARY
     while len(ids) < 12:
         logits, state = model.step(torch.tensor([last]), state)
         choices = logits[0].tolist()

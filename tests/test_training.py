@@ -458,3 +458,22 @@ def test_a_checkpoint_from_a_gpu_loads_on_a_cpu(
         gpu, cpu = (each.evaluate(name).loss.nats_per_char for each in (run, on_cpu))
         assert gpu == pytest.approx(cpu, abs=1e-4)
     assert run.sample(50, seed=1) == on_cpu.sample(50, seed=1)
+
+
+def test_two_threads_give_the_same_bytes_twice_and_through_a_resume(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    """At the preset's sizes, so that torch does divide the work among threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        sizes = ["train.batch_size=64", "train.steps=4", "train.evaluate_every=2"]
+        train("first", *sizes, model="transformer")
+        train("second", *sizes, model="transformer")
+        with pytest.raises(InterruptedRun):
+            train("parts", *sizes, model="transformer", report=signal_at(3, signal.SIGINT))
+        launch.resume(tmp_path / "parts", device="cpu")
+    finally:
+        torch.set_num_threads(before)
+    assert_equal_runs(tmp_path / "first", tmp_path / "second")
+    assert_equal_runs(tmp_path / "first", tmp_path / "parts")

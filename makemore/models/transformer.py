@@ -2,10 +2,14 @@
 
 Vaswani et al., "Attention Is All You Need" (2017); normalization before each branch, learned
 positions, GELU, and residual branches that start smaller the more of them there are, as in GPT-2
-(Radford et al. 2019). It differs in the scale of the initial weights (variance 1/fan_in), and in
-what happens after `context_length` characters: each character attends to itself and the
-`context_length` - 1 before it, and all later positions share the last position's embedding, so that
-a name of any length has a probability.
+(Radford et al. 2019). It differs in
+
+- the scale of the initial weights (variance 1/fan_in);
+- dropout: on the embeddings and the branches, not on the attention weights, which would cost the
+  fused kernel;
+- what happens after `context_length` characters: each character attends to itself and the
+  `context_length` - 1 before it, and all later positions share the last position's embedding, so
+  that a name of any length has a probability.
 """
 
 from typing import cast
@@ -110,7 +114,6 @@ class Attention(nn.Module):
         self.context_length = config.context_length
         self.num_heads = config.num_heads
         self.head_dim = config.embedding_dim // config.num_heads
-        self.dropout_rate = config.dropout
         self.query_key_value = nn.Linear(config.embedding_dim, 3 * config.embedding_dim)
         self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
         initialize(self.query_key_value)
@@ -126,7 +129,6 @@ class Attention(nn.Module):
             key_BHTK,
             value_BHTK,
             attn_mask=names.window_TT,
-            dropout_p=self.dropout_rate if self.training else 0.0,
             is_causal=names.window_TT is None,
         )
         mixed_ND: Tensor = self.output(names.unpad(mixed_BHTK.transpose(1, 2)))

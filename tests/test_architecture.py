@@ -1,0 +1,203 @@
+"""The architecture, as far as source code can be asked for it: which module may know what."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "makemore"
+
+# Which module of makemore may import which. A row names only modules of earlier rows, so that no
+# cycle is possible; what a module does not use does not stand in its row.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "messages": set(),
+    "vocab": set(),
+    "runtime": {"errors"},
+    "storage": {"errors"},
+    "strict_yaml": {"errors", "messages"},
+    "shipped_files": {"errors", "messages"},
+    "config": {"messages"},
+    "config_problems": {"config", "errors", "messages", "strict_yaml"},
+    "config_loading": {
+        *("config", "config_problems", "errors", "messages", "shipped_files", "strict_yaml"),
+    },
+    "config_reference": {"config", "strict_yaml"},
+    "download": {"errors", "storage"},
+    "data": {"config", "download", "errors", "shipped_files"},
+    "corpus": {"vocab"},
+    "checkpoint": {"errors", "storage"},
+    "models.base": {"corpus"},
+    "models.batch_norm": {"corpus", "models.base"},
+    "models.bigram": {"config", "corpus", "models.base"},
+    "models.bigram_count": {"config", "corpus", "models.base"},
+    "models.mlp": {"config", "corpus", "models.base", "models.batch_norm", "vocab"},
+    "models.transformer": {"config", "corpus", "models.base"},
+    "models": {
+        *("config", "models.base", "models.bigram", "models.bigram_count", "models.mlp"),
+        "models.transformer",
+    },
+    "optim": {"config"},
+    "evaluation": {"corpus", "models"},
+    "sampling": {"models", "runtime", "vocab"},
+    "run_directory": {"config", "config_loading", "errors", "storage"},
+    "run": {
+        *("checkpoint", "config", "config_loading", "corpus", "data", "errors", "evaluation"),
+        *("models", "run_directory", "runtime", "sampling", "vocab"),
+    },
+    "training": {
+        *("checkpoint", "config", "config_loading", "corpus", "errors", "evaluation", "models"),
+        *("models.batch_norm", "optim", "run", "run_directory", "runtime", "sampling", "storage"),
+        "vocab",
+    },
+    "launch": {
+        *("checkpoint", "config", "config_loading", "corpus", "data", "errors", "models", "run"),
+        *("run_directory", "runtime", "shipped_files", "training", "vocab"),
+    },
+    "": {"launch", "run"},
+    "cli.options": set(),
+    "cli.output": {"errors"},
+    "cli.progress": {"cli.output"},
+    "cli.config": {
+        *("cli.options", "cli.output", "config_loading", "config_reference", "shipped_files"),
+    },
+    "cli.data": {"cli.options", "cli.output", "config_loading", "data"},
+    "cli.evaluate": {"cli.options", "cli.output", "errors", "run"},
+    "cli.runs": {"cli.options", "cli.output", "run_directory"},
+    "cli.sample": {"cli.options", "cli.output", "run"},
+    "cli.train": {"cli.options", "cli.output", "cli.progress", "errors", "launch"},
+    "cli": {
+        *("", "cli.config", "cli.data", "cli.evaluate", "cli.output", "cli.runs", "cli.sample"),
+        *("cli.train", "errors"),
+    },
+    "__main__": {"cli"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+modules = pytest.mark.parametrize("module", SOURCES)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that a source imports, at its top or in a function, by its full name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                is_module = full.removeprefix("makemore.") in SOURCES
+                yield full if is_module else str(node.module)
+
+
+def own_imports(module: str) -> set[str]:
+    names = {name for name in imported(TREES[module]) if f"{name}.".startswith("makemore.")}
+    return {name.removeprefix("makemore").removeprefix(".") for name in names}
+
+
+def test_every_module_has_a_row_that_names_only_earlier_rows() -> None:
+    assert ALLOWED.keys() == SOURCES.keys()
+    seen: set[str] = set()
+    for module, allowed in ALLOWED.items():
+        assert allowed <= seen, module
+        seen.add(module)
+
+
+@modules
+def test_a_module_imports_what_its_row_names_and_nothing_else(module: str) -> None:
+    assert own_imports(module) == ALLOWED[module]
+
+
+@modules
+def test_only_the_command_line_prints(module: str) -> None:
+    """And there only through the one sink, cli/output.py; the progress bar is Rich's."""
+    prints = {
+        ast.unparse(node)
+        for node in ast.walk(TREES[module])
+        if (isinstance(node, ast.Name) and node.id == "print")
+        or (isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr", "echo"))
+    }
+    if module == "cli.progress":
+        prints -= {"sys.stderr"}  # asked whether it is a terminal
+    assert module in ("cli", "cli.output") or not prints
+
+
+@modules
+@pytest.mark.parametrize(
+    ("library", "owners"),
+    [
+        ("yaml", {"strict_yaml"}),
+        ("pydantic", {"config", "config_loading"}),
+        ("pydantic_core", {"config_problems"}),
+        ("safetensors", {"checkpoint"}),
+        ("typer", {"cli", *(name for name in ALLOWED if name.startswith("cli."))}),
+        ("rich", {"cli.progress"}),
+        ("urllib", {"download"}),
+        ("fcntl", {"storage"}),
+        ("signal", {"runtime"}),
+    ],
+)
+def test_a_library_has_one_owner(module: str, library: str, owners: set[str]) -> None:
+    used = {name.partition(".")[0] for name in imported(TREES[module])}
+    assert library not in used or module in owners
+
+
+@modules
+def test_only_runtime_knows_devices_and_ranks(module: str) -> None:
+    source = SOURCES[module].read_text(encoding="utf-8")
+    known = [word for word in ("torch.cuda", "torch.distributed", '"RANK"') if word in source]
+    assert module == "runtime" or not known
+
+
+@modules
+def test_only_storage_writes_files(module: str) -> None:
+    writers = {
+        node.attr
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("write_text", "write_bytes", "mkdir", "unlink", "rename", "touch")
+    }
+    assert module == "storage" or not writers
+
+
+@modules
+def test_nothing_unpickles_evaluates_or_swallows_everything(module: str) -> None:
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "torch.load", "torch.save", "__import__")
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None
+            assert ast.unparse(node.type) != "Exception"
+    assert not {"pickle", "shelve", "marshal"} & set(imported(TREES[module]))
+
+
+def test_importing_the_command_line_loads_no_heavy_library() -> None:
+    heavy = ("torch", "pydantic", "yaml", "rich", "matplotlib", "numpy")
+    code = f"import sys, makemore.cli; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_importing_makemore_loads_no_torch_until_it_is_used() -> None:
+    code = (
+        "import sys, makemore\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert callable(makemore.train) and callable(makemore.load)\n"
+        "assert 'torch' in sys.modules\n"
+        "try: makemore.trian\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "module 'makemore' has no attribute 'trian'\n"
+    assert done.stderr == ""

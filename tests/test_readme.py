@@ -1,0 +1,94 @@
+"""What the README shows is what happens: its blocks are run, its tables compared."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from makemore.config_loading import load_config
+from makemore.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DivergedError,
+    LockedError,
+    StorageError,
+    UsageError,
+)
+from makemore.models import build_model
+from makemore.shipped_files import preset_names, resource_path
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def run_in_bash(script: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """With `makemore` and `python` being this interpreter's."""
+    prelude = f'set -euo pipefail; makemore() {{ "{sys.executable}" -m makemore "$@"; }}\n'
+    return subprocess.run(
+        ["bash", "-c", prelude + script], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_it_opens_with_a_sentence_ten_names_and_two_commands() -> None:
+    names, commands = blocks("text")[0], blocks("")[0]
+    assert len(names.split()) == 10
+    assert README.index(names) < README.index(commands)
+    assert commands.splitlines() == [
+        "pip install -c constraints.txt . && makemore train --model mlp && makemore sample",
+        "pip install -c constraints.txt -e '.[test]' && pytest",
+    ]
+
+
+def test_the_names_at_the_top_are_not_names_that_were_learned() -> None:
+    known = set(resource_path("data", "names.txt").read_text().split())
+    assert not known & set(blocks("text")[0].split())
+
+
+@pytest.mark.parametrize("block", blocks("sh"))
+def test_its_commands_run(block: str, tmp_path: Path) -> None:
+    done = run_in_bash(block, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_its_python_runs(block: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_preset_stands_in_its_tables_with_its_parameters() -> None:
+    for preset in preset_names():
+        model = build_model(load_config(resource_path("configs", f"{preset}.yaml")).model, 27)
+        assert f"| `{preset}` | {model.num_parameters():,} |" in README
+
+
+def test_its_exit_codes_are_those_of_the_errors() -> None:
+    rows = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", README, re.MULTILINE))
+    for error, word in (
+        (UsageError, "usage"),
+        (ConfigError, "config"),
+        (DataError, "data"),
+        (CheckpointError, "checkpoint"),
+        (DivergedError, "not finite"),
+        (LockedError, "another process"),
+        (StorageError, "storage"),
+    ):
+        assert word in rows[str(error.exit_code)]
+
+
+def test_every_command_and_every_file_that_it_names_exists() -> None:
+    for path in re.findall(r"\]\(([a-z][^)#]*)\)", README):
+        assert (REPOSITORY / path).exists(), path
