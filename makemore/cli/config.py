@@ -29,13 +29,13 @@ def config(
     from makemore.shipped_files import preset_names, resolve_preset
 
     if schema:
-        output.write_text(json.dumps(json_schema(), indent=2))
+        output.write_lines(json.dumps(json_schema(), indent=2))
     elif reference:
-        output.write_text(reference_yaml())
+        output.write_lines(reference_yaml())
     elif preset is None:
         for name in preset_names():
             output.write_line(name)
     else:
         is_preset = preset in preset_names() or not (Path(preset).suffix or "/" in preset)
         path = resolve_preset(preset) if is_preset else Path(preset)
-        output.write_text(dump_config(load_config(path, overrides or ())))
+        output.write_lines(dump_config(load_config(path, overrides or ())))

@@ -40,7 +40,7 @@ def write_line(text: str) -> None:
     _write(sys.stdout, visible(text))
 
 
-def write_text(text: str) -> None:
+def write_lines(text: str) -> None:
     """Lines of our own making (YAML, a schema) to stdout, each through the same filter."""
     for line in text.splitlines():
         write_line(line)
