@@ -12,7 +12,7 @@ import typer
 
 from makemore import __version__
 from makemore.cli import config, data, evaluate, output, runs, sample, train
-from makemore.errors import MakemoreError, Problem
+from makemore.errors import InterruptedRun, MakemoreError, Problem
 
 _INTERRUPTED = 130
 
@@ -75,6 +75,10 @@ def run() -> int:
             # Typer's answer to a Ctrl-C that nobody else took.
             output.say_problem(Problem("interrupted"))
         return code
+    except InterruptedRun as stop:
+        # Asked for, and nothing is lost: no error.
+        output.say_problem(stop.problems[0], kind="interrupted")
+        return stop.exit_code
     except MakemoreError as error:
         for problem in error.problems:
             output.say_problem(problem)

@@ -14,7 +14,7 @@ def config(
     preset: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PRESET|FILE]", show_default=False, help="Default: list the presets."
+            metavar="PRESET|FILE", show_default=False, help="Default: list the presets."
         ),
     ] = None,
     overrides: Overrides = None,

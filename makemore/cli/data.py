@@ -12,7 +12,7 @@ def data(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="[FILE|NAME]",
+            metavar="FILE|NAME",
             help="A path, - for standard input, names, surnames or karpathy.",
         ),
     ] = "names",

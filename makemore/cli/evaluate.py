@@ -14,7 +14,7 @@ def evaluate(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             show_default=False,
             help="Run directories or checkpoint files; default: the newest run under runs/.",
         ),
@@ -28,7 +28,7 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Evaluate runs: the exact loss over every character, and its standard error."""
+    """Evaluate runs: the exact loss and its standard error."""
     if split is not None and data is not None:
         raise UsageError("--split and --data exclude each other", hint="give one of them")
     from makemore.run import load

@@ -16,7 +16,7 @@ Overrides = Annotated[
 RunPath = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[RUN]",
+        metavar="RUN",
         show_default=False,
         help="A run directory or checkpoint file; default: the newest run under runs/.",
     ),

@@ -100,9 +100,9 @@ def _write(stream: TextIO, line: str) -> None:
         raise ClosedPipeError from error
 
 
-def say_problem(problem: Problem) -> None:
+def say_problem(problem: Problem, kind: str = "error") -> None:
     """`error: where: what`, then `hint: what to do`."""
-    say(f"error: {problem.where}: {problem.what}" if problem.where else f"error: {problem.what}")
+    say(": ".join(part for part in (kind, problem.where, problem.what) if part))
     if problem.hint:
         say(f"hint: {problem.hint}")
 
