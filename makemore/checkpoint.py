@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,10 +64,13 @@ class Checkpoint:
     """That loss in nats per character; None without validation names, or where none was finite."""
     evaluations_since_best: int
     model: dict[str, Tensor]
-    """No NaN and no +inf; -inf is the logarithm of a count of zero."""
+    """Finite numbers only."""
     optimizer: dict[str, Tensor]
     corpora: dict[str, Tensor]
     """Split -> its names as ids (uint8, int16 or int32), each name followed by 0."""
+
+    def with_config(self, config: dict[str, object]) -> "Checkpoint":
+        return replace(self, config=config)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -292,7 +295,7 @@ def _problem(checkpoint: Checkpoint) -> str | None:
                 return f"tensor {f'{group}.{name}'!r} is of the unknown type {tensor.dtype}"
     for name, tensor in checkpoint.model.items():
         # NaN compares false, so this finds it as well.
-        if tensor.is_floating_point() and not bool((tensor < math.inf).all()):
+        if not bool(tensor.isfinite().all()):
             return f"tensor {f'model.{name}'!r} holds NaN or infinity"
     for name, tokens in checkpoint.corpora.items():
         if not _is_token_stream(tokens, len(checkpoint.vocabulary) + 1):

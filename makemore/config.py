@@ -14,9 +14,11 @@ from pydantic.fields import FieldInfo
 
 from makemore.messages import shown
 
+MAX_SIZE = 65_536  # of one dimension of a model
 MAX_INTEGER = 2**63 - 1  # what a tensor of integers and a generator's seed can hold
 
 Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 CountOrZero = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[float, Field(gt=0)]
 PositiveOrZero = Annotated[float, Field(ge=0)]
@@ -112,8 +114,8 @@ class MLPConfig(Section):
         default="mlp", description="A multilayer perceptron over the last few characters."
     )
     context_length: int = Field(default=3, ge=1, le=1024, description="Characters it looks at.")
-    embedding_dim: Count = Field(default=10, description="Size of a character's embedding.")
-    hidden_dim: Count = Field(default=200, description="Size of the hidden layer.")
+    embedding_dim: Size = Field(default=10, description="Size of a character's embedding.")
+    hidden_dim: Size = Field(default=200, description="Size of the hidden layer.")
     norm: Literal["none", "batch"] = Field(
         default="none", description="Normalization of the hidden layer, `none` or `batch`."
     )
@@ -138,9 +140,9 @@ class TransformerConfig(Section):
         default="transformer", description="A decoder-only transformer."
     )
     context_length: int = Field(default=32, ge=1, le=65536, description="Characters it looks at.")
-    num_layers: Count = Field(default=4, description="Blocks of attention and feed-forward.")
-    num_heads: Count = Field(default=4, description="Attention heads a block.")
-    embedding_dim: Count = Field(
+    num_layers: Size = Field(default=4, description="Blocks of attention and feed-forward.")
+    num_heads: Size = Field(default=4, description="Attention heads a block.")
+    embedding_dim: Size = Field(
         default=64, description="Size of the residual stream, a multiple of num_heads."
     )
     dropout: ShareBelowOne = Field(
@@ -248,7 +250,9 @@ DEFAULT_KINDS = {"schedule": "linear", "optimizer": "adamw"}
 class TrainConfig(Section):
     steps: Count = Field(default=2000, description="Updates to make, if nothing ends them earlier.")
     max_epochs: Positive | None = Field(
-        default=None, description="End earlier, after this many passes over the training names."
+        default=None,
+        le=1e9,
+        description="End earlier, after this many passes over the training names.",
     )
     batch_size: Count = Field(default=256, description="Names a step.")
     learning_rate: Positive = Field(default=0.01, description="The peak of the learning rate.")

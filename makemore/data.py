@@ -22,7 +22,6 @@ from makemore.shipped_files import resource_path
 
 EMBEDDED = ("names", "surnames")
 SPLITS = ("train", "val", "test")
-_MIN_DISTINCT = 3
 # Zl and Zp break lines in some readers of our output, and control characters drive terminals.
 _REFUSED_CATEGORIES = ("Cc", "Zl", "Zp")
 
@@ -46,18 +45,23 @@ class Splits:
 
 
 def load_names(
-    source: str, *, max_length: int = 256, announce: Callable[[str], None] = lambda text: None
+    source: str,
+    *,
+    max_length: int = 256,
+    fewest: int = 3,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
     """The names of an embedded list, of the `karpathy` file, of a path, or of `-` (standard input).
 
-    Raises DataError for what is missing, not text, or not at least three distinct names.
-    `announce` is told when something is downloaded.
+    Raises DataError for what is missing, not text, or not at least `fewest` distinct names: three
+    are the least that a model can be trained on, one is enough to evaluate it. `announce` is told
+    when something is downloaded.
     """
     names = parse_names(_read(source, announce), _label(source), max_length)
     num_distinct = len(set(names))
-    if num_distinct < _MIN_DISTINCT:
+    if num_distinct < fewest:
         found = f"{num_distinct} distinct name{'' if num_distinct == 1 else 's'}"
-        what = f"{found if names else 'no names'}, at least {_MIN_DISTINCT} are needed"
+        what = f"{found if names else 'no names'}, at least {fewest} needed"
         raise DataError(what, where=_label(source), hint="one name a line")
     return names
 
@@ -124,9 +128,14 @@ def parse_names(data: bytes, where: str, max_length: int) -> list[str]:
     return names
 
 
+def is_refused(character: str) -> bool:
+    """Whether a name must not hold this character: controls, and separators of lines."""
+    return unicodedata.category(character) in _REFUSED_CATEGORIES
+
+
 def _refuse_control_characters(name: str, where: str) -> None:
     for column, character in enumerate(name, start=1):
-        if unicodedata.category(character) in _REFUSED_CATEGORIES:
+        if is_refused(character):
             what = f"control character U+{ord(character):04X}, character {column} of the name"
             hint = {
                 "\0": "is this a text file? names are UTF-8 text, one a line",

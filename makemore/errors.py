@@ -83,6 +83,6 @@ class StorageError(MakemoreError):
 class InterruptedRun(MakemoreError):  # noqa: N818 - not a fault: somebody asked the run to stop
     """Training stopped by a signal, its checkpoint written. The exit code is 128 + the signal."""
 
-    def __init__(self, what: str, *, signal_number: int, hint: str = "") -> None:
+    def __init__(self, what: str, signal_number: int, *, hint: str = "") -> None:
         super().__init__(what, hint=hint)
         self.exit_code = 128 + signal_number

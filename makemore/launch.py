@@ -1,25 +1,21 @@
 """Start a run, or go on with one: from a config to a trained `Run`."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from makemore.checkpoint import load_checkpoint
-from makemore.config import Config
-from makemore.config_loading import (
-    config_from_dict,
-    config_to_dict,
-    load_config,
-)
+from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from makemore.config import Config, ModelConfig
+from makemore.config_loading import config_from_dict, config_to_dict, load_config
 from makemore.corpus import Corpus
 from makemore.data import SPLITS, load_names, split_names
-from makemore.errors import DataError, UsageError
-from makemore.models import build_model
+from makemore.errors import CheckpointError, DataError, UsageError
+from makemore.models import LanguageModel, build_model
+from makemore.optim import state_shapes
 from makemore.run import Run, load, open_checkpoint
-from makemore.run_directory import create_run, find_run
+from makemore.run_directory import RunDirectory, create_run, find_run
 from makemore.runtime import (
     catch_signals,
     derive_seed,
@@ -28,12 +24,13 @@ from makemore.runtime import (
     seed_generators,
 )
 from makemore.shipped_files import resolve_preset
-from makemore.training import Job, Progress, Report, fit_or_optimize
+from makemore.strict_yaml import render_value
+from makemore.training import Job, Progress, Report, run_job
 from makemore.vocab import Vocabulary
 
 
 def train(
-    model: str = "mlp",
+    model: str | None = None,
     *,
     config: str | Path | None = None,
     data: str | None = None,
@@ -43,18 +40,21 @@ def train(
     overrides: Sequence[str] = (),
     report: Report = lambda record: None,
 ) -> Run:
-    """Train the preset `model`, or the YAML file `config`, and return its best state.
+    """Train the preset `model` (by default mlp) or the YAML file `config`; return its best state.
 
     data: a list or file of names (see `load_names`); run: the run directory, by default the next
-    free `runs/<preset>-<number>`; overrides: `key=value` strings, as after `--set`. `report` is
-    called with every record that goes to metrics.jsonl, and with messages.
+    free `runs/<preset>-<number>`; overrides: `key=value` strings, as after `--set`; they come last
+    and win. `report` is called with every record that goes to metrics.jsonl, and with messages.
 
     Raises the MakemoreError that says what is wrong; DivergedError and InterruptedRun leave a run
     that can be resumed.
     """
+    if model is not None and config is not None:
+        hint = "give a preset or a file, not both"
+        raise UsageError("--model and --config exclude each other", hint=hint)
     target = resolve_device(device)
-    path = Path(config) if config is not None else resolve_preset(model)
-    flags = [] if data is None else [f"data.source={json.dumps(data)}"]
+    path = Path(config) if config is not None else resolve_preset(model or "mlp")
+    flags = [] if data is None else [f"data.source={render_value(data)}"]
     flags += [] if seed is None else [f"seed={seed}"]
     resolved = load_config(path, [*flags, *overrides])
     names = load_names(
@@ -67,27 +67,39 @@ def train(
         hint = "more names, a larger share in data.fractions, or another data.seed"
         raise DataError("no names in the training split", where=resolved.data.source, hint=hint)
     vocabulary = Vocabulary.of(names)
-    directory = create_run(None if run is None else Path(run), path.stem)
-    with catch_signals() as received_signal, directory.lock(), own_generators(target):
-        directory.write_config(resolved)
+    with catch_signals() as received_signal, own_generators(target):
         seed_generators(derive_seed(resolved.seed, "initialization"), torch.device("cpu"))
-        job = Job(
-            config=resolved,
-            vocabulary=vocabulary,
-            split_digest=splits.digest,
-            corpora={
+        untrained = _build(resolved.model, vocabulary.size, target)
+        directory = create_run(None if run is None else Path(run), path.stem)
+        with directory.lock():
+            directory.write_config(resolved)
+            corpora = {
                 split: Corpus.of(vocabulary.encode(splits.of(split))).to(target) for split in SPLITS
-            },
-            model=build_model(resolved.model, vocabulary.size).to(target),
-            device=target,
-            directory=directory,
-            report=report,
-            received_signal=received_signal,
-            started=time.perf_counter(),
-        )
-        job.record("start", 0, **job.description())
-        fit_or_optimize(job, Progress(), {})
+            }
+            job = Job(
+                config=resolved,
+                vocabulary=vocabulary,
+                split_digest=splits.digest,
+                corpora=corpora,
+                model=untrained,
+                device=target,
+                directory=directory,
+                report=report,
+                received_signal=received_signal,
+                started=time.perf_counter(),
+            )
+            job.record("start", 0, **job.description())
+            run_job(job, Progress(), {})
     return load(directory.path, device=str(target))
+
+
+def _build(config: ModelConfig, vocabulary_size: int, device: torch.device) -> LanguageModel:
+    try:
+        return build_model(config, vocabulary_size).to(device)
+    except RuntimeError as error:
+        # torch's words for "no memory", and for a size that no integer holds.
+        what = f"the model cannot be built: {str(error).splitlines()[0]}"
+        raise UsageError(what, where="model", hint="a smaller model, or more memory") from error
 
 
 def resume(
@@ -97,41 +109,60 @@ def resume(
     overrides: Sequence[str] = (),
     report: Report = lambda record: None,
 ) -> Run:
-    """Go on with the run at `run` from its last checkpoint, as if it had never stopped.
+    """Go on with the run at `run` from its newest checkpoint, as if it had never stopped.
 
-    overrides: `train.*` keys to change (more steps, say); raises ConfigError for any other. A run
-    that has finished stays as it is.
+    overrides: `train.*` keys to change (more steps, say). Raises UsageError for any other key and
+    for another optimizer. A run that has finished stays as it is.
     """
     target = resolve_device(device)
     directory = find_run(Path(run))
     with catch_signals() as received_signal, directory.lock(), own_generators(target):
-        checkpoint = load_checkpoint(directory.last)
-        last = open_checkpoint(directory.last, checkpoint, target)
-        resolved = _override_training(last.config, overrides)
+        path, checkpoint = _newest(directory)
+        state = open_checkpoint(path, checkpoint, target)
+        resolved = _override_training(state.config, overrides)
+        _require_fitting_optimizer(path, checkpoint, state, resolved)
         directory.write_config(resolved)
-        kept = directory.rewind_records(checkpoint.step)
-        seconds = max((float(str(record.get("seconds", 0))) for record in kept), default=0.0)
+        # Both in the checkpoint and beside it: a kill must not bring the old config back.
+        checkpoint = checkpoint.with_config(config_to_dict(resolved))
+        save_checkpoint(directory.last, checkpoint)
         job = Job(
             config=resolved,
-            vocabulary=last.vocabulary,
+            vocabulary=state.vocabulary,
             split_digest=checkpoint.split_digest,
-            corpora=last.corpora,
-            model=last.model,
+            corpora=state.corpora,
+            model=state.model,
             device=target,
             directory=directory,
             report=report,
             received_signal=received_signal,
-            started=time.perf_counter() - seconds,
+            started=time.perf_counter(),
         )
-        report({"event": "resume", "step": checkpoint.step, **job.description()})
+        description = job.description()
+        kept = directory.rewind_records(checkpoint.step, description["num_steps"])
+        job.started -= max((record.get("seconds", 0.0) for record in kept), default=0.0)
+        started_with = kept[0].get("num_threads") if kept else None
+        if started_with not in (None, description["num_threads"]):
+            text = (
+                f"started with {started_with} threads, resumed with {description['num_threads']}: "
+                "the last digits will differ from those of a run that was not stopped"
+            )
+            report({"event": "message", "text": text})
+        best = {"best_loss": checkpoint.best_loss}
+        report({"event": "resume", "step": checkpoint.step, **description, **best})
         progress = Progress(
             checkpoint.step,
             checkpoint.best_step,
             checkpoint.best_loss,
             checkpoint.evaluations_since_best,
         )
-        fit_or_optimize(job, progress, checkpoint.optimizer)
+        run_job(job, progress, checkpoint.optimizer)
     return load(directory.path, device=str(target))
+
+
+def _newest(directory: RunDirectory) -> tuple[Path, Checkpoint]:
+    """`last`, unless a kill came after `best` was written and before `last` was."""
+    read = [(path, load_checkpoint(path)) for path in reversed(directory.checkpoints())]
+    return max(read, key=lambda item: item[1].step)
 
 
 def _override_training(config: Config, overrides: Sequence[str]) -> Config:
@@ -142,3 +173,22 @@ def _override_training(config: Config, overrides: Sequence[str]) -> Config:
             hint = "a resumed run takes changes under `train.` only; start a new run"
             raise UsageError(what, where=f"--set {key}", hint=hint)
     return config_from_dict(config_to_dict(config), "the run's config", overrides)
+
+
+def _require_fitting_optimizer(
+    path: Path, checkpoint: Checkpoint, state: Run, resolved: Config
+) -> None:
+    """The fused kernels believe the shapes that they are given."""
+    if state.config.train is None or resolved.train is None:
+        return
+    expected = state_shapes(state.config.train, state.model) if checkpoint.step else {}
+    if {name: tensor.shape for name, tensor in checkpoint.optimizer.items()} != expected or any(
+        tensor.dtype != torch.float32 for tensor in checkpoint.optimizer.values()
+    ):
+        hint = "the file was not written by makemore, or by another version"
+        what = "its optimizer's state is not the one that its config describes"
+        raise CheckpointError(what, where=str(path), hint=hint)
+    if state_shapes(resolved.train, state.model) != state_shapes(state.config.train, state.model):
+        what = "train.optimizer: cannot be changed in a run that has started"
+        hint = "the state of one optimizer means nothing to another; start a new run"
+        raise UsageError(what, where="--set train.optimizer", hint=hint)

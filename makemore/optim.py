@@ -75,6 +75,22 @@ def build_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimi
             assert_never(unknown)
 
 
+def state_shapes(config: TrainConfig, model: nn.Module) -> dict[str, torch.Size]:
+    """The names and shapes of `optimizer_tensors` after at least one step."""
+    match config.optimizer:
+        case AdamWConfig():
+            quantities = ["exp_avg", "exp_avg_sq", "step"]
+        case SGDConfig(momentum=momentum):
+            quantities = ["momentum_buffer"] if momentum else []
+        case _ as unknown:
+            assert_never(unknown)
+    return {
+        f"{name}/{quantity}": torch.Size([]) if quantity == "step" else parameter.shape
+        for name, parameter in model.named_parameters()
+        for quantity in quantities
+    }
+
+
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """What the optimizer remembers, as `<parameter>/<quantity>` -> tensor."""
     return {

@@ -1,7 +1,7 @@
 """A run, read back: one checkpoint file is enough to sample and to evaluate anywhere."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,11 @@ from makemore.checkpoint import Checkpoint, load_checkpoint
 from makemore.config import Config
 from makemore.config_loading import config_from_dict
 from makemore.corpus import Corpus
-from makemore.data import SPLITS, Splits, load_names
+from makemore.data import SPLITS, Splits, is_refused, load_names
 from makemore.errors import CheckpointError, ConfigError, DataError, UsageError
 from makemore.evaluation import Evaluation, evaluate_split
 from makemore.models import LanguageModel, build_model
-from makemore.run_directory import find_checkpoint
+from makemore.run_directory import RunDirectory, find_checkpoint
 from makemore.runtime import resolve_device
 from makemore.sampling import Sample, Sampler, sample_names
 from makemore.vocab import UnknownCharacterError, Vocabulary
@@ -37,7 +37,8 @@ class DrawOptions(TypedDict, total=False):
     seed: int | None
 
 
-@dataclass(frozen=True)
+# Without eq: a run is the same as itself, and can be a key.
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A trained model with all that it needs: its vocabulary, its config and its data."""
 
@@ -50,9 +51,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run directory of the checkpoint, or the checkpoint where it stands alone."""
-        inside = self.path.parent.name == "checkpoints"
-        return str(self.path.parent.parent if inside else self.path)
+        """The run directory for its best checkpoint, the path of any other checkpoint."""
+        directory = RunDirectory(self.path.parent.parent)
+        return str(directory.path if self.path == directory.best else self.path)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: {self.config.model.kind}, step {self.checkpoint.step}>"
 
     @cached_property
     def training_names(self) -> frozenset[str]:
@@ -120,7 +124,8 @@ class Run:
         Raises UsageError for an unknown or empty split, DataError for a file that cannot be used.
         """
         if data is not None:
-            return self._evaluate_file(data)
+            max_length = self.config.data.max_name_length
+            return self.evaluate_names(load_names(data, max_length=max_length, fewest=1), data)
         if split not in SPLITS:
             raise UsageError(f"unknown split `{split}`", where="split", hint="train, val or test")
         if self.corpora[split].num_names == 0:
@@ -135,21 +140,23 @@ class Run:
             is_seen=None if split == "train" else self._is_seen(self.corpora[split]),
         )
 
-    def _evaluate_file(self, source: str) -> Evaluation:
-        names = load_names(source, max_length=self.config.data.max_name_length)
+    def evaluate_names(self, names: Sequence[str], label: str) -> Evaluation:
+        """The exact loss on other names, which `label` stands for in messages and results.
+
+        Raises DataError for a character that the model does not know.
+        """
         try:
             tokens = self.vocabulary.encode(names)
         except UnknownCharacterError as error:
             what = f"{error.name!r}: {error.character!r} is not in the model's alphabet"
-            raise DataError(what, where=source, hint=_alphabet(self.vocabulary)) from error
-        device = self.corpora["train"].tokens.device
-        corpus = Corpus.of(tokens).to(device)
+            raise DataError(what, where=label, hint=_alphabet(self.vocabulary)) from error
+        corpus = Corpus.of(tokens).to(self.corpora["train"].tokens.device)
         return evaluate_split(
             self.model,
             corpus,
             run=self.name,
-            split=source,
-            split_digest=Splits([], [], names).digest,
+            split=label,
+            split_digest=Splits([], [], list(names)).digest,
             is_seen=self._is_seen(corpus),
         )
 
@@ -177,8 +184,8 @@ def open_checkpoint(path: Path, checkpoint: Checkpoint, device: torch.device) ->
         hint = "it was written by another version of makemore, or altered"
         raise CheckpointError(f"its config: {error}", where=str(path), hint=hint) from error
     characters = checkpoint.vocabulary
-    if list(characters) != sorted(set(characters)):
-        raise _unfit(path, "its vocabulary is not in order")
+    if list(characters) != sorted(set(characters)) or any(map(is_refused, characters)):
+        raise _unfit(path, "its vocabulary is not one of names")
     vocabulary = Vocabulary(characters)
     with torch.device("meta"):
         model = build_model(config.model, vocabulary.size)
@@ -189,8 +196,11 @@ def open_checkpoint(path: Path, checkpoint: Checkpoint, device: torch.device) ->
         raise _unfit(path, f"its tensor `{names[0]}` is not the one that its config describes")
     model.load_state_dict(checkpoint.model, assign=True)
     model.to(device).eval()
-    if checkpoint.corpora.keys() != set(SPLITS):
+    if checkpoint.corpora.keys() != set(SPLITS) or not len(checkpoint.corpora["train"]):
         raise _unfit(path, f"it does not hold the names of {', '.join(SPLITS)}")
+    splits = Splits(*(vocabulary.decode(checkpoint.corpora[split]) for split in SPLITS))
+    if splits.digest != checkpoint.split_digest:
+        raise _unfit(path, "its names are not those of its split digest")
     corpora = {split: Corpus.of(checkpoint.corpora[split]).to(device) for split in SPLITS}
     return Run(path, checkpoint, config, vocabulary, model, corpora)
 

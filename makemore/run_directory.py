@@ -8,7 +8,6 @@ runs/mlp-1/
   lock                            held while the run is trained
 """
 
-import difflib
 import json
 import os
 import re
@@ -16,11 +15,13 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from makemore import storage
 from makemore.config import Config
 from makemore.config_loading import dump_config
 from makemore.errors import CheckpointError, UsageError
+from makemore.messages import nearest
 
 ROOT = Path("runs")
 
@@ -47,6 +48,10 @@ class RunDirectory:
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.safetensors"
 
+    def checkpoints(self) -> list[Path]:
+        """Those of `best` and `last` that are there, in this order."""
+        return [path for path in (self.best, self.last) if os.path.isfile(path)]
+
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run while it is written. Raises LockedError where another process does."""
         return storage.lock(self.path / "lock")
@@ -57,22 +62,30 @@ class RunDirectory:
     def append_record(self, record: Mapping[str, object]) -> None:
         storage.append_line(self.metrics, json.dumps(record))
 
-    def records(self) -> list[dict[str, object]]:
-        """All whole records so far; none where there is no file."""
-        if not self.metrics.is_file():
-            return []
-        return [json.loads(line) for line in storage.read_lines(self.metrics)]
+    def records(self) -> list[dict[str, Any]]:
+        """All whole records so far; a line that is no record (a disk's fault) is passed over."""
+        parsed = map(_parse_record, storage.read_lines(self.metrics))
+        return [record for record in parsed if record is not None]
 
-    def rewind_records(self, step: int) -> list[dict[str, object]]:
-        """Drop what was recorded after `step`, and any end: a resumed run records it again."""
-        kept = [
-            record
-            for record in self.records()
-            if int(str(record["step"])) <= step and record["event"] != "end"
-        ]
+    def rewind_records(self, step: int, num_steps: int) -> list[dict[str, Any]]:
+        """Drop what was recorded after `step`, and any end: a resumed run records it again.
+
+        `num_steps` becomes that of the start, since a resumed run may have been given another.
+        """
+        kept = [r for r in self.records() if r["step"] <= step and r["event"] != "end"]
+        kept = [r | {"num_steps": num_steps} if r["event"] == "start" else r for r in kept]
         lines = "".join(json.dumps(record) + "\n" for record in kept)
         storage.write_file(self.metrics, lines.encode())
         return kept
+
+
+def _parse_record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    sound = isinstance(record, dict) and isinstance(record.get("event"), str)
+    return record if sound and isinstance(record.get("step"), int) else None
 
 
 def create_run(path: Path | None, name: str) -> RunDirectory:
@@ -84,7 +97,10 @@ def create_run(path: Path | None, name: str) -> RunDirectory:
         try:
             storage.create_directory(path)
         except FileExistsError as error:
-            hint = f"choose another --run, or go on with it: --resume {path}"
+            resumable = RunDirectory(path).checkpoints()
+            hint = "choose another --run" + (
+                f", or go on with it: --resume {path}" if resumable else ""
+            )
             raise UsageError("exists already", where=str(path), hint=hint) from error
         directory = RunDirectory(path)
     else:
@@ -110,24 +126,37 @@ def _create_numbered(name: str) -> RunDirectory:
 
 def list_runs(root: Path = ROOT) -> list[RunDirectory]:
     """The runs under `root` that have a checkpoint, the newest last."""
-    if not root.is_dir():
+    try:
+        runs = [RunDirectory(path) for path in root.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    runs = [RunDirectory(path) for path in root.iterdir() if RunDirectory(path).last.is_file()]
-    return sorted(runs, key=lambda run: (run.last.stat().st_mtime_ns, run.path.name))
+    except OSError as error:
+        raise CheckpointError(f"cannot be listed: {error.strerror}", where=str(root)) from error
+    newest = {run: max(map(_modified, run.checkpoints())) for run in runs if run.checkpoints()}
+    return sorted(newest, key=lambda run: (newest[run], run.path.name))
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        # It was there a moment ago.
+        return 0
 
 
 def find_run(run: Path) -> RunDirectory:
     """The run directory at `run`, or of that name under `runs/`. Raises CheckpointError."""
     for path in (run, ROOT / run):
-        if path.is_dir():
+        # Not Path.is_dir(), which raises for a name that is too long.
+        if os.path.isdir(path):
             directory = RunDirectory(path)
-            if not directory.last.is_file():
-                hint = "train it again: a run writes its first checkpoint when it starts"
+            if not directory.checkpoints():
+                hint = "train again: a run writes its first checkpoint when it starts"
                 raise CheckpointError("no checkpoint in this directory", where=str(run), hint=hint)
             return directory
     known = [str(directory.path) for directory in list_runs()]
-    near = difflib.get_close_matches(str(run), [*known, *(Path(k).name for k in known)], n=1)
-    hint = f"did you mean `{near[0]}`?" if near else "`makemore runs` lists the runs here"
+    near = nearest(str(run), [*known, *(Path(path).name for path in known)])
+    hint = f"did you mean `{near}`?" if near else "`makemore runs` lists the runs here"
     raise CheckpointError("no such run", where=str(run), hint=hint)
 
 
@@ -137,13 +166,11 @@ def find_checkpoint(run: Path | None) -> Path:
     A file is itself; a run directory its best checkpoint, or the last one where there is no best;
     None the newest run under `runs/`. Raises CheckpointError where there is none.
     """
-    if run is not None and run.is_file():
+    if run is not None and os.path.isfile(run):
         return run
     if run is not None:
-        directory = find_run(run)
-    elif runs := list_runs():
-        directory = runs[-1]
-    else:
-        hint = "train one first, for example with `makemore train --model mlp`"
-        raise CheckpointError("no run with a checkpoint here", where=f"{ROOT}/", hint=hint)
-    return directory.best if directory.best.is_file() else directory.last
+        return find_run(run).checkpoints()[0]
+    if runs := list_runs():
+        return runs[-1].checkpoints()[0]
+    hint = "train one first, for example with `makemore train --model mlp`"
+    raise CheckpointError("no run with a checkpoint here", where=f"{ROOT}/", hint=hint)

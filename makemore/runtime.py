@@ -5,6 +5,7 @@ needed (a step, an epoch) into a generator's seed, so that there is no state to 
 """
 
 import hashlib
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from types import FrameType
 import torch
 
 from makemore.errors import UsageError
+from makemore.messages import printable
 
 StopSignal = Callable[[], int | None]
 
@@ -26,10 +28,10 @@ def resolve_device(name: str) -> torch.device:
     kind, _, index = name.partition(":")
     if name == "cpu":
         return torch.device("cpu")
-    if name != "auto" and (kind != "cuda" or not (index.isdecimal() or name == "cuda")):
-        raise UsageError(
-            f"unknown device `{name}`", where="--device", hint="auto, cpu, cuda or cuda:N"
-        )
+    is_cuda = kind == "cuda" and (name == "cuda" or re.fullmatch("[0-9]{1,4}", index))
+    if name != "auto" and not is_cuda:
+        what = f"unknown device `{printable(name)}`"
+        raise UsageError(what, where="--device", hint="auto, cpu, cuda or cuda:N")
     num_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto" and num_devices == 0:
         return torch.device("cpu")
@@ -38,12 +40,6 @@ def resolve_device(name: str) -> torch.device:
         hint = "use --device auto, which takes CUDA only where there is one"
         raise UsageError(f"no device `{name}`: {found}", where="--device", hint=hint)
     return torch.device("cuda", int(index or 0))
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the work given to `device`, so that a clock can be read."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def derive_seed(seed: int, *place: int | str) -> int:
@@ -74,14 +70,17 @@ def own_generators(device: torch.device) -> Iterator[None]:
 def catch_signals() -> Iterator[StopSignal]:
     """Turn the first SIGINT or SIGTERM into a value to ask for; a second one acts at once.
 
-    Yields a function that returns the number of the signal that came, or None. Only the main thread
-    can receive signals; elsewhere the function always returns None.
+    Yields a function that returns the number of the signal that came, or None. A signal that the
+    process was started to ignore stays ignored. Only the main thread can receive signals;
+    elsewhere the function always returns None.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # None: a handler that was not set from Python, and cannot be given back.
+    previous = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
 
     def restore() -> None:
         for number, handler in previous.items():

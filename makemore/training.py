@@ -1,8 +1,8 @@
 """The loop: from a model and its data to checkpoints and records.
 
 Every batch, dropout mask and sample is a pure function of the seed and the step, so a run that was
-stopped and resumed ends bitwise like one that was not (on the CPU), and evaluating more often
-changes nothing. It prints nothing: `report` is told every record.
+stopped and resumed ends bitwise like one that was not (on the CPU, with as many threads), and
+evaluating more often changes nothing. It prints nothing: `report` is told every record.
 """
 
 import math
@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from makemore.checkpoint import Checkpoint, load_checkpoint, to_bytes
+from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, to_bytes
 from makemore.config import Config, TrainConfig
 from makemore.config_loading import config_to_dict
 from makemore.corpus import Corpus
@@ -39,7 +40,7 @@ from makemore.vocab import Vocabulary
 Report = Callable[[Mapping[str, object]], None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """What stays the same from the first step to the last."""
 
@@ -54,7 +55,7 @@ class Job:
     received_signal: StopSignal
     started: float
 
-    def description(self) -> dict[str, object]:
+    def description(self) -> dict[str, Any]:
         train = self.config.train
         num_names = {split: corpus.num_names for split, corpus in self.corpora.items()}
         return {
@@ -66,6 +67,7 @@ class Job:
             "split": self.config.data.split,
             "split_digest": self.split_digest,
             "device": str(self.device),
+            "num_threads": torch.get_num_threads(),
         }
 
     def record(self, event: str, step: int, **values: object) -> None:
@@ -116,26 +118,31 @@ def _epoch_order(seed: int, epoch: int, num_names: int) -> Tensor:
     return torch.randperm(num_names, generator=generator)
 
 
-def fit_or_optimize(job: Job, progress: Progress, optimizer_state: dict[str, Tensor]) -> None:
-    if isinstance(job.model, ClosedFormModel):
-        job.model.fit(job.corpora["train"])
-        _evaluate_and_save(job, progress, {})
-        reason = "fitted"
-    else:
-        assert job.config.train is not None
+def run_job(job: Job, progress: Progress, optimizer_state: dict[str, Tensor]) -> None:
+    """Do what is left of a run, from where `progress` stands to its last record."""
+    if job.config.train is not None:
         reason = _optimize(job, job.config.train, progress, optimizer_state)
+    else:
+        assert isinstance(job.model, ClosedFormModel)
+        reason = "fitted"
+        if progress.best_step is None:
+            job.model.fit(job.corpora["train"])
+            _evaluate_and_save(job, progress, {})
     _finish(job, progress, reason)
+    if (number := job.received_signal()) is not None:
+        # Too late to stop this run, but not what the caller would do next.
+        hint = f"sample from it with `makemore sample {job.directory.path}`"
+        raise InterruptedRun("the run was at its end and is complete", number, hint=hint)
 
 
 def _optimize(
     job: Job, config: TrainConfig, progress: Progress, optimizer_state: dict[str, Tensor]
 ) -> str:
     """Take the steps that are left; the reason for which they ended."""
-    model, corpus, seed = job.model, job.corpora["train"], job.config.seed
+    model, corpus = job.model, job.corpora["train"]
     last_step = num_steps(config, corpus.num_names)
     optimizer = build_optimizer(config, model)
     load_optimizer_tensors(model, optimizer, optimizer_state)
-    parameters = list(model.parameters())
     model.train()
     if progress.best_step is None:
         _evaluate_and_save(job, progress, {})
@@ -145,35 +152,23 @@ def _optimize(
             return "patience"
         if (number := job.received_signal()) is not None:
             state = _checkpoint(job, progress, optimizer_tensors(model, optimizer))
-            write_file(job.directory.last, to_bytes(state))
+            save_checkpoint(job.directory.last, state)
             raise _interrupted(job, progress.step, number)
 
         rate = learning_rate(config, progress.step, last_step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        indices = batch_indices(seed, progress.step, config.batch_size, corpus.num_names)
-        batch = corpus.batch(indices.to(job.device))
-        # Dropout draws from the default generator: seeded by the step, it needs no saving.
-        seed_generators(derive_seed(seed, "step", progress.step), job.device)
-        loss = functional.cross_entropy(model(batch), batch.targets)
-        optimizer.zero_grad()
-        loss.backward()
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        _require_finite(job, progress.step, loss, norm)
-        if config.max_gradient_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, config.max_gradient_norm, norm)
-        optimizer.step()
+        update = _update(job, config, optimizer, progress.step)
 
         progress.step += 1
-        num_chars += batch.num_chars
+        num_chars += update.num_chars
         if progress.step % config.log_every == 0:
             job.record(
                 "train",
                 progress.step,
-                loss=loss.item(),
+                loss=update.loss,
                 learning_rate=rate,
-                gradient_norm=norm.item(),
+                gradient_norm=update.gradient_norm,
                 tokens_per_second=round(num_chars / (time.perf_counter() - since)),
             )
             num_chars, since = 0, time.perf_counter()
@@ -184,21 +179,49 @@ def _optimize(
     return "steps"
 
 
-def _require_finite(job: Job, step: int, loss: Tensor, norm: Tensor) -> None:
-    """Before the update: the weights are still good, and so is the last checkpoint."""
-    for quantity, value in (("loss", loss.item()), ("gradient", norm.item())):
+@dataclass(frozen=True)
+class _Update:
+    """What one update saw: the loss of its batch, and its gradient's norm before clipping."""
+
+    loss: float
+    gradient_norm: float
+    num_chars: int
+
+
+def _update(job: Job, config: TrainConfig, optimizer: torch.optim.Optimizer, step: int) -> _Update:
+    """Update `step` (0-based). Raises DivergedError before it would spoil the weights."""
+    model, corpus, seed = job.model, job.corpora["train"], job.config.seed
+    indices = batch_indices(seed, step, config.batch_size, corpus.num_names)
+    batch = corpus.batch(indices.to(job.device))
+    # Dropout draws from the default generator: seeded by the step, it needs no saving.
+    seed_generators(derive_seed(seed, "step", step), job.device)
+    loss = functional.cross_entropy(model(batch), batch.targets)
+    optimizer.zero_grad()
+    loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    update = _Update(loss.item(), norm.item(), batch.num_chars)
+    for quantity, value in (("loss", update.loss), ("gradient", update.gradient_norm)):
         if not math.isfinite(value):
-            hint = (
-                "a lower train.learning_rate, or train.max_gradient_norm=1; "
-                f"the last good checkpoint is {job.directory.last}"
-            )
-            raise DivergedError(f"the {quantity} is {value}", where=f"step {step + 1}", hint=hint)
+            raise _diverged(job, step + 1, f"the {quantity} is {value}")
+    if config.max_gradient_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.max_gradient_norm, norm)
+    optimizer.step()
+    return update
+
+
+def _diverged(job: Job, step: int, what: str) -> DivergedError:
+    hint = (
+        "a lower train.learning_rate, or train.max_gradient_norm=1; "
+        f"the last good checkpoint is {job.directory.last}"
+    )
+    return DivergedError(what, where=f"step {step}", hint=hint)
 
 
 def _interrupted(job: Job, step: int, signal_number: int) -> InterruptedRun:
     return InterruptedRun(
         f"stopped at step {step}, the checkpoint is saved",
-        signal_number=signal_number,
+        signal_number,
         hint=f"go on with `makemore train --resume {job.directory.path}`",
     )
 
@@ -258,7 +281,7 @@ def _finish(job: Job, progress: Progress, reason: str) -> None:
     if num_recomputed:
         best_loss = loss.nats_per_char if split == "val" else None
         exact = replace(checkpoint, model=best.model.state_dict(), best_loss=best_loss)
-        write_file(job.directory.best, to_bytes(exact))
+        save_checkpoint(job.directory.best, exact)
     job.record(
         "end",
         progress.step,
@@ -271,6 +294,10 @@ def _finish(job: Job, progress: Progress, reason: str) -> None:
 
 
 def _checkpoint(job: Job, progress: Progress, optimizer: dict[str, Tensor]) -> Checkpoint:
+    """The state as it stands. Raises DivergedError where an update overflowed the weights."""
+    state = job.model.state_dict()
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise _diverged(job, progress.step, "the weights are not finite")
     return Checkpoint(
         config=config_to_dict(job.config),
         vocabulary=job.vocabulary.characters,
@@ -279,7 +306,7 @@ def _checkpoint(job: Job, progress: Progress, optimizer: dict[str, Tensor]) -> C
         best_step=progress.best_step,
         best_loss=progress.best_loss,
         evaluations_since_best=progress.evaluations_since_best,
-        model=job.model.state_dict(),
+        model=state,
         optimizer=optimizer,
         corpora={split: corpus.tokens for split, corpus in job.corpora.items()},
     )

@@ -42,7 +42,7 @@ TINY = Checkpoint(
     best_step=5,
     best_loss=2.25,
     evaluations_since_best=1,
-    model={"log_probs": torch.tensor([[-math.inf, -1.5]], dtype=torch.float64)},
+    model={"log_probs": torch.tensor([[-2.25, -1.5]], dtype=torch.float64)},
     optimizer={"moment.0": torch.tensor([0.5, math.nan, math.inf])},
     corpora={
         "train": torch.tensor([1, 2, 0, 1, 0], dtype=torch.uint8),
@@ -372,7 +372,7 @@ def test_a_tensor_that_stands_twice_is_refused() -> None:
     assert "twice" in refusal(sign(f"{text[:-1]},{entry}}}".encode(), data))
 
 
-@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_nan_and_infinity_in_the_model_are_refused(number: float, dtype: torch.dtype) -> None:
     tensor = torch.tensor([0.0, number], dtype=dtype)

@@ -181,6 +181,20 @@ def test_eval_of_another_file_and_of_leaky_splits_tells_the_unseen_names_apart(
     assert "unseen names" in trained("eval", "--data", "other.txt").out
 
 
+def test_eval_reads_standard_input_once_for_all_runs(trained: Makemore, tmp_path: Path) -> None:
+    trained("train", "--model", "bigram-count", "--data", "names.txt")
+    done = shell("echo ada | makemore eval mlp-1 bigram-count-1 --data - --json", tmp_path)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["num_names"] for record in records] == [1, 1]
+    assert all(record["standard_error"] is None for record in records)
+
+
+def test_two_checkpoints_of_one_run_have_two_names(trained: Makemore) -> None:
+    paths = [f"runs/mlp-1/checkpoints/{name}.safetensors" for name in ("best", "last")]
+    records = [json.loads(line) for line in trained("eval", *paths, "--json").out.splitlines()]
+    assert [record["run"] for record in records] == ["runs/mlp-1", paths[1]]
+
+
 def test_eval_warns_where_losses_cannot_be_compared(trained: Makemore) -> None:
     other = ("--set", "data.seed=5", "--data", "names.txt")
     assert trained("train", "--model", "bigram-count", *other).code == 0
@@ -225,6 +239,13 @@ def test_config_prints_a_resolved_config_that_trains(makemore: Makemore) -> None
     trained = makemore("train", "--config", "mine.yaml", "--data", "names.txt")
     assert trained.out == "runs/mine-1\n"
     assert makemore("config", "mine.yaml").out == result.out
+
+
+def test_config_reads_a_file_whatever_its_name(makemore: Makemore) -> None:
+    Path("mine").write_text("model: {kind: bigram}\n")
+    assert makemore("config", "mine").code == 0
+    Path("mlp").write_text("model: {kind: bigram}\n")
+    assert "kind: mlp" in makemore("config", "mlp").out
 
 
 def test_config_lists_presets_and_prints_schema_and_reference(makemore: Makemore) -> None:
@@ -320,6 +341,10 @@ def test_an_unknown_option_names_the_nearest(makemore: Makemore) -> None:
         (["--seed", "-1"], "seed"),
         (["--device", "tpu"], "unknown device `tpu`"),
         (["--device", "cuda:99"], "no device `cuda:99`"),
+        (["--device", "cuda:" + "9" * 5000], "unknown device"),
+        (["--set", "train.max_epochs=1e308"], "at most 1e+09"),
+        (["--set", "model.hidden_dim=1000000000000"], "at most 65536"),
+        (["--resume", "x" * 5000], "no such run"),
         (["--resume", "runs/none"], "no such run"),
     ],
 )
@@ -462,6 +487,10 @@ def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(trained: Makemo
         {"vocabulary": sound.vocabulary[1:] + sound.vocabulary[:1]},
         {"model": {}},
         {"corpora": {}},
+        {"corpora": sound.corpora | {"train": sound.corpora["train"][:0]}},
+        {"corpora": sound.corpora | {"val": sound.corpora["test"]}},
+        {"split_digest": "0" * 16},
+        {"vocabulary": ("\n", *sound.vocabulary[1:])},
     ):
         save_checkpoint(path, sound.__class__(**(vars(sound) | broken)))
         result = trained("sample")
@@ -517,6 +546,32 @@ def test_a_closed_pipe_is_silent(trained: Makemore, tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+def test_training_goes_on_where_nobody_reads_its_progress(
+    makemore: Makemore, tmp_path: Path
+) -> None:
+    """A broken stderr once ended the run, with exit code 0 and no checkpoint."""
+    for redirection in ("2> >(exec true)", "2>&-"):
+        done = shell(f"makemore train --data names.txt {' '.join(TINY)} {redirection}", tmp_path)
+        assert done.returncode == 0
+        run = tmp_path / done.stdout.strip()
+        assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["event"] == "end"
+
+
+def test_a_closed_stdout_is_no_reason_to_fail(makemore: Makemore, tmp_path: Path) -> None:
+    done = shell(f"makemore train --data names.txt {' '.join(TINY)} >&-", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_stdout_ends_with_7(trained: Makemore, tmp_path: Path) -> None:
+    done = shell("makemore sample -n 10 > /dev/full", tmp_path)
+    assert done.returncode == 7
+    assert done.stderr.startswith("error: standard output: cannot be written: No space left")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 def test_without_a_terminal_progress_is_plain_lines_on_stderr(
     trained: Makemore, tmp_path: Path
 ) -> None:
@@ -544,7 +599,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_ends_with_130(
     assert child.stderr.readline().startswith("runs/mlp-1: mlp")
     metrics = tmp_path / "runs/mlp-1/metrics.jsonl"
     while '"event": "train"' not in metrics.read_text():
-        pass
+        assert child.poll() is None
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130

@@ -232,7 +232,7 @@ optimizers = st.one_of(
 train_configs = st.builds(
     TrainConfig,
     steps=counts,
-    max_epochs=st.none() | positive,
+    max_epochs=st.none() | st.floats(0, 1e9, exclude_min=True),
     learning_rate=positive,
     schedule=schedules,
     optimizer=optimizers,

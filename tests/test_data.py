@@ -240,10 +240,10 @@ def test_a_file_without_permission_is_a_data_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (b"", "no names, at least 3 are needed"),
-        (b"\xef\xbb\xbf\n \r\n\n", "no names, at least 3 are needed"),
-        (b"ava\n" * 5, "1 distinct name, at least 3 are needed"),
-        (b"ava\nmia\nava\n", "2 distinct names, at least 3 are needed"),
+        (b"", "no names, at least 3 needed"),
+        (b"\xef\xbb\xbf\n \r\n\n", "no names, at least 3 needed"),
+        (b"ava\n" * 5, "1 distinct name, at least 3 needed"),
+        (b"ava\nmia\nava\n", "2 distinct names, at least 3 needed"),
         (b"ava\nmia\neve\n", None),
     ],
 )

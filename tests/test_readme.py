@@ -1,6 +1,8 @@
 """What the README shows is what happens: its blocks are run, its tables compared."""
 
+import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +78,22 @@ def test_every_preset_stands_in_its_tables_with_its_parameters() -> None:
         assert f"| `{preset}` | {model.num_parameters():,} |" in README
 
 
+def test_its_losses_and_seconds_are_those_of_the_records() -> None:
+    lines = (REPOSITORY / "benchmarks/results/presets.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    for preset in preset_names():
+        row = re.search(rf"^\| `{preset}` \| [0-9,]+ \|(.*)$", README, re.MULTILINE)
+        assert row is not None
+        cells = [cell.strip() for cell in row[1].split("|")]
+        for data, cell in (("names", 0), ("karpathy", 2)):
+            runs = [r for r in records if (r["preset"], r["data"]) == (preset, data)]
+            assert {r["seed"] for r in runs} == {1, 2, 3}
+            seconds = statistics.median(r["training_seconds"] for r in runs)
+            loss = statistics.mean(r["nats_per_char"] for r in runs)
+            error = statistics.mean(r["standard_error"] for r in runs)
+            assert cells[cell : cell + 2] == [f"{seconds:.1f}", f"{loss:.4f} ± {error:.4f}"]
+
+
 def test_its_exit_codes_are_those_of_the_errors() -> None:
     rows = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", README, re.MULTILINE))
     for error, word in (
@@ -90,6 +108,6 @@ def test_its_exit_codes_are_those_of_the_errors() -> None:
         assert word in rows[str(error.exit_code)]
 
 
-def test_every_command_and_every_file_that_it_names_exists() -> None:
+def test_every_file_that_it_links_to_exists() -> None:
     for path in re.findall(r"\]\(([a-z][^)#]*)\)", README):
         assert (REPOSITORY / path).exists(), path

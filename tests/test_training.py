@@ -6,16 +6,18 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from makemore import launch
-from makemore.checkpoint import load_checkpoint
+from makemore.checkpoint import load_checkpoint, save_checkpoint
 from makemore.config import TrainConfig
 from makemore.corpus import Corpus
 from makemore.errors import (
+    CheckpointError,
     ConfigError,
     DataError,
     DivergedError,
@@ -159,8 +161,14 @@ def test_a_finished_run_resumed_with_more_steps_equals_the_longer_run(
         assert getattr(long, path).read_bytes() == getattr(short, path).read_bytes()
 
 
-def test_resuming_a_finished_run_changes_nothing(train: Callable[..., Run], tmp_path: Path) -> None:
-    train("run", *SMALL["mlp-batchnorm"])
+@pytest.mark.parametrize("kind", [*SMALL, "bigram-count"])
+def test_resuming_a_finished_run_changes_nothing(
+    kind: str, train: Callable[..., Run], names_file: Path, tmp_path: Path
+) -> None:
+    if kind == "bigram-count":
+        launch.train(kind, data=str(names_file), run=tmp_path / "run")
+    else:
+        train("run", *SMALL[kind])
     before = (
         {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()},
         untimed(tmp_path / "run"),
@@ -192,7 +200,10 @@ def test_training_works_outside_the_main_thread(train: Callable[..., Run]) -> No
     thread = threading.Thread(target=lambda: results.append(train("run")))
     thread.start()
     thread.join()
-    assert results[0].checkpoint.config == train("other").checkpoint.config
+    other = train("other")
+    assert all(
+        torch.equal(v, results[0].checkpoint.model[k]) for k, v in other.checkpoint.model.items()
+    )
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -310,6 +321,23 @@ def test_no_names_in_the_training_split_is_a_data_error(names_file: Path, tmp_pa
             data=str(names_file), run=tmp_path / "run", overrides=["data.fractions=[1e-10, 1, 0]"]
         )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("every", [1, 4])
+def test_weights_that_an_update_overflows_are_never_saved(
+    optimizer: str, every: int, train: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The update itself can overflow, and an evaluation or the end may come right after it."""
+    with pytest.raises(DivergedError):
+        train(
+            "run",
+            f"train.optimizer.kind={optimizer}",
+            "train.learning_rate=1e300",
+            f"train.evaluate_every={every}",
+        )
+    assert load_checkpoint(RunDirectory(tmp_path / "run").last).step == 0
+    assert load(tmp_path / "run").sample(3)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "transformer"])
@@ -477,3 +505,141 @@ def test_two_threads_give_the_same_bytes_twice_and_through_a_resume(
         torch.set_num_threads(before)
     assert_equal_runs(tmp_path / "first", tmp_path / "second")
     assert_equal_runs(tmp_path / "first", tmp_path / "parts")
+
+
+def test_resuming_takes_the_newer_of_best_and_last(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    """A kill can come after `best` was written and before `last` was."""
+    train("whole")
+    with pytest.raises(CrashError):
+        train("parts", report=die_at(7))
+    directory = RunDirectory(tmp_path / "parts")
+    older = directory.last.read_bytes()
+    with pytest.raises(CrashError):
+        launch.resume(tmp_path / "parts", device="cpu", report=die_at(9))
+    assert load_checkpoint(directory.best).step == 8
+    directory.last.write_bytes(older)
+    launch.resume(tmp_path / "parts", device="cpu")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_what_a_resume_changed_survives_a_crash(train: Callable[..., Run], tmp_path: Path) -> None:
+    train("run")
+    with pytest.raises(CrashError):
+        launch.resume(tmp_path / "run", overrides=["train.steps=20"], report=die_at(14))
+    launch.resume(tmp_path / "run")
+    assert load_checkpoint(RunDirectory(tmp_path / "run").last).step == 20
+    assert untimed(tmp_path / "run")[0]["num_steps"] == 20
+
+
+def test_records_that_are_damaged_are_passed_over(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    train("run")
+    metrics = RunDirectory(tmp_path / "run").metrics
+    lines = metrics.read_text().splitlines()
+    lines[2:2] = ["\0\0\0", "[]", '{"event": 5, "step": 1}', '{"step": "x"}']
+    metrics.write_text("\n".join(lines) + "\n{torn")
+    assert len(RunDirectory(tmp_path / "run").records()) == len(lines) - 4
+    launch.resume(tmp_path / "run", overrides=["train.steps=13"])
+    assert [record["event"] for record in untimed(tmp_path / "run")].count("end") == 1
+
+
+@pytest.mark.parametrize("first", ["adamw", "sgd"])
+def test_a_run_cannot_go_on_with_another_optimizer(
+    first: str, train: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    train("run", f"train.optimizer={{kind: {first}{', momentum: 0.9' * (first == 'sgd')}}}")
+    before = run.config.read_bytes(), run.metrics.read_bytes(), run.last.read_bytes()
+    other = {"adamw": "sgd", "sgd": "adamw"}[first]
+    with pytest.raises(UsageError, match=r"train\.optimizer: cannot be changed"):
+        launch.resume(run.path, overrides=[f"train.optimizer.kind={other}", "train.steps=20"])
+    assert (run.config.read_bytes(), run.metrics.read_bytes(), run.last.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: {name: value[:1] if value.dim() else value for name, value in state.items()},
+        lambda state: {name: value.double() for name, value in state.items()},
+        lambda state: {name: value for name, value in state.items() if "exp_avg_sq" not in name},
+        lambda state: {},
+        lambda state: {f"x{name}": value for name, value in state.items()},
+    ],
+)
+def test_an_optimizer_state_that_does_not_fit_is_refused(
+    damage: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+    train: Callable[..., Run],
+    tmp_path: Path,
+) -> None:
+    """The fused kernels read and write as much memory as the weights have."""
+    train("run")
+    last = RunDirectory(tmp_path / "run").last
+    sound = load_checkpoint(last)
+    save_checkpoint(last, replace(sound, optimizer=damage(sound.optimizer)))
+    RunDirectory(tmp_path / "run").best.unlink()
+    with pytest.raises(CheckpointError, match="its optimizer's state"):
+        launch.resume(tmp_path / "run", overrides=["train.steps=20"])
+
+
+def test_resuming_with_another_number_of_threads_says_so(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    train("run")
+    told: list[object] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        launch.resume(tmp_path / "run", report=lambda record: told.append(record.get("text")))
+    finally:
+        torch.set_num_threads(before)
+    assert any(f"started with {before} threads" in str(text) for text in told)
+
+
+def test_an_ignored_signal_stays_ignored(train: Callable[..., Run]) -> None:
+    """A job in the background of a script ignores Ctrl-C, which means the foreground."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run = train("run", report=signal_at(3, signal.SIGINT))
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert run.config.train is not None
+
+
+def test_a_signal_in_the_last_step_finishes_the_run_and_then_stops_the_caller(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    with pytest.raises(InterruptedRun, match="complete") as caught:
+        train("run", report=signal_at(12, signal.SIGINT))
+    assert caught.value.exit_code == 130
+    assert untimed(tmp_path / "run")[-1]["event"] == "end"
+
+
+def test_a_preset_and_a_file_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        launch.train("mlp", config=tmp_path / "mine.yaml")
+
+
+def test_a_model_that_cannot_be_built_leaves_no_directory(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    sizes = ["model.hidden_dim=65536", "model.embedding_dim=65536", "model.context_length=1024"]
+    with pytest.raises(UsageError, match="the model cannot be built"):
+        train("run", *sizes)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["\U0001f600.txt", 'it\'s "quoted": #1.txt', " spaced "])
+def test_the_path_of_a_file_of_names_may_hold_anything(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("\n".join(NAMES))
+    run = launch.train("bigram-count", data=str(tmp_path / name), run=tmp_path / "run")
+    assert run.config.data.source == str(tmp_path / name)
+
+
+def test_a_run_shows_itself_in_one_line_and_can_be_a_key(train: Callable[..., Run]) -> None:
+    run = train("run")
+    assert repr(run) == f"<Run {run.name}: mlp, step {run.checkpoint.step}>"
+    assert {run: 1}[run] == 1

@@ -53,18 +53,14 @@ def _options(
 
 def main() -> None:
     """Run the command in `sys.argv` and exit with its code."""
+    # A stream that was closed by the caller (`>&-`) is None to Python.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - until the program ends
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names are Unicode whatever the locale says.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    try:
-        code = run()
-        output.flush()
-    except output.ClosedPipeError:
-        # The reader has seen enough (`| head`). Python flushes once more at exit: give it a sink.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    sys.exit(run())
 
 
 def run() -> int:
@@ -74,7 +70,10 @@ def run() -> int:
         if code == _INTERRUPTED:
             # Typer's answer to a Ctrl-C that nobody else took.
             output.say_problem(Problem("interrupted"))
+        output.flush()
         return code
+    except output.ClosedPipeError:
+        return 0
     except InterruptedRun as stop:
         # Asked for, and nothing is lost: no error.
         output.say_problem(stop.problems[0], kind="interrupted")

@@ -1,6 +1,7 @@
 """`makemore config`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def config(
         for name in preset_names():
             output.write_line(name)
     else:
-        is_preset = preset in preset_names() or not (Path(preset).suffix or "/" in preset)
-        path = resolve_preset(preset) if is_preset else Path(preset)
+        looks_like_path = "/" in preset or "." in preset or os.path.isfile(preset)
+        is_file = looks_like_path and preset not in preset_names()
+        path = Path(preset) if is_file else resolve_preset(preset)
         output.write_lines(dump_config(load_config(path, overrides or ())))

@@ -25,9 +25,7 @@ def data(
 
     values = {"data": {"source": source}, "model": {"kind": "bigram"}}
     config = config_from_dict(values, "makemore data", overrides or ()).data
-    names = load_names(
-        config.source, max_length=config.max_name_length, announce=lambda text: output.say(text)
-    )
+    names = load_names(config.source, max_length=config.max_name_length, announce=output.say)
     found: dict[str, Any] = describe(names, config)
     if as_json:
         output.write_json(found)

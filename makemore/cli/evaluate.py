@@ -31,15 +31,21 @@ def evaluate(
     """Evaluate runs: the exact loss and its standard error."""
     if split is not None and data is not None:
         raise UsageError("--split and --data exclude each other", hint="give one of them")
+    from makemore.data import load_names
     from makemore.run import load
 
-    results = []
     targets: list[Path | None] = [*runs] if runs else [None]
-    for run in targets:
-        results.append(load(run, device=device).evaluate(split or "val", data=data))
-        if as_json:
-            output.write_json(results[-1].to_dict())
+    loaded = [load(run, device=device) for run in targets]
+    if data is None:
+        results = [run.evaluate(split or "val") for run in loaded]
+    else:
+        # Once: standard input cannot be read a second time.
+        max_length = max(run.config.data.max_name_length for run in loaded)
+        names = load_names(data, max_length=max_length, fewest=1, announce=output.say)
+        results = [run.evaluate_names(names, data) for run in loaded]
     if as_json:
+        for result in results:
+            output.write_json(result.to_dict())
         return
     header = ["run", "split", "names", "chars", "nats/char", "± s.e.", "bits/char", "perplexity"]
     any_seen = any(result.unseen is not None for result in results)

@@ -4,14 +4,15 @@ stdout is data, plain, one record a line; stderr is talk. Names, paths and messa
 text: no control, C1 or bidirectional character reaches a terminal, and nothing is read as markup.
 """
 
+import contextlib
 import json
 import math
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TextIO
+from collections.abc import Callable, Mapping, Sequence
 
-from makemore.errors import Problem
+from makemore.errors import Problem, StorageError
 
 # C0, DEL, C1, the line and paragraph separators, all of Unicode's Bidi_Control, and surrogates.
 _UNSAFE = re.compile(
@@ -37,7 +38,7 @@ class ClosedPipeError(Exception):
 
 def write_line(text: str) -> None:
     """One record of plain text to stdout."""
-    _write(sys.stdout, visible(text))
+    _write(visible(text))
 
 
 def write_lines(text: str) -> None:
@@ -49,7 +50,7 @@ def write_lines(text: str) -> None:
 def write_json(record: object) -> None:
     """One record of JSON to stdout: exact, since what is unsafe is escaped; null for no number."""
     text = json.dumps(_finite(record), ensure_ascii=False)
-    _write(sys.stdout, _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    _write(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def _finite(value: object) -> object:
@@ -81,23 +82,38 @@ def _is_numeric(column: Sequence[str]) -> bool:
 
 def say(text: str) -> None:
     """One line of talk to stderr."""
-    _write(sys.stderr, visible(text))
+    # Where nobody listens, the work goes on: a run is worth more than its progress.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(visible(text) + "\n")
 
 
 def flush() -> None:
     """Hand what was written to whoever reads stdout."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError as error:
-        raise ClosedPipeError from error
+    _to_stdout(sys.stdout.flush)
 
 
-def _write(stream: TextIO, line: str) -> None:
+def _write(line: str) -> None:
+    _to_stdout(lambda: sys.stdout.write(line + "\n"))
+
+
+def _give_up_stdout() -> None:
+    """Python flushes once more at exit, and would complain then: let it succeed."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _to_stdout(act: Callable[[], object]) -> None:
     try:
-        stream.write(line + "\n")
+        act()
     except BrokenPipeError as error:
+        _give_up_stdout()
         # Not an OSError from here on: Typer would end the program with code 1.
         raise ClosedPipeError from error
+    except OSError as error:
+        _give_up_stdout()
+        hint = "nothing of the run is lost; send the output elsewhere"
+        what = f"cannot be written: {error.strerror}"
+        raise StorageError(what, where="standard output", hint=hint) from error
 
 
 def say_problem(problem: Problem, kind: str = "error") -> None:
@@ -108,7 +124,7 @@ def say_problem(problem: Problem, kind: str = "error") -> None:
 
 
 def quantity(value: object, digits: int) -> str:
-    """A number for people; `inf` for what is not finite, `-` for what is not there."""
-    if not isinstance(value, int | float):
+    """A number for people; `-` for what is not there or not a number."""
+    if not isinstance(value, int | float) or math.isnan(value):
         return "-"
     return f"{value:.{digits}f}" if math.isfinite(value) else "inf"

@@ -37,7 +37,7 @@ class Progress:
         if event == "message":
             output.say(record["text"])
         elif event in ("start", "resume"):
-            self._latest = {"num_steps": record["num_steps"]}
+            self._latest = {"best": record.get("best_loss")}
             output.say(_headline(record))
             self._display.start(record["num_steps"], record["step"])
         elif event == "train":

@@ -36,8 +36,6 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model on a file of names; prints the path of the run."""
-    if model is not None and config is not None:
-        raise UsageError("--model and --config exclude each other", hint="give one of them")
     from makemore import launch
     from makemore.cli.progress import Progress
 
@@ -53,7 +51,7 @@ def train(
             )
         else:
             result = launch.train(
-                model or "mlp",
+                model,
                 config=config,
                 data=data,
                 run=run,
