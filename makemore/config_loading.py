@@ -20,6 +20,7 @@ from makemore.strict_yaml import (
     MAX_BYTES,
     MAX_DEPTH,
     Document,
+    FlawedYamlError,
     KeyPath,
     Place,
     parse_value,
@@ -59,11 +60,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         hint = f"check the path, or choose a preset: {', '.join(preset_names())}"
         raise UsageError("there is no such file", where=str(path), hint=hint) from error
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        hint = "give a YAML file, or choose a preset with --model"
+        what = f"cannot be read: {error.strerror}"
+        raise UsageError(what, where=str(path), hint=hint) from error
     except UnicodeDecodeError as error:
         what = f"not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
         raise ConfigError([Problem(what, str(path), "save the file as UTF-8")]) from error
-    return _resolve(parse_yaml(text, str(path)), overrides)
+    try:
+        document = parse_yaml(text, str(path))
+    except FlawedYamlError as error:
+        return _resolve(error.document, overrides, error.found)
+    return _resolve(document, overrides)
 
 
 @_first_problems()
@@ -99,8 +106,10 @@ def _plain_copy(value: object, where: str, depth: int = 2) -> object:
     return value
 
 
-def _resolve(document: Document, overrides: Sequence[str]) -> Config:
-    found = _apply_overrides(document, overrides)
+def _resolve(
+    document: Document, overrides: Sequence[str], found: Sequence[tuple[int, Problem]] = ()
+) -> Config:
+    found = [*found, *_apply_overrides(document, overrides)]
     try:
         config = Config.model_validate(document.values)
     except ValidationError as error:

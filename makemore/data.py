@@ -61,7 +61,7 @@ def load_names(
     num_distinct = len(set(names))
     if num_distinct < fewest:
         found = f"{num_distinct} distinct name{'' if num_distinct == 1 else 's'}"
-        what = f"{found if names else 'no names'}, at least {fewest} needed"
+        what = f"{found}, at least {fewest} needed" if names else "no names"
         raise DataError(what, where=_label(source), hint="one name a line")
     return names
 
@@ -76,6 +76,8 @@ def _read(source: str, announce: Callable[[str], None]) -> bytes:
         if source == "-":
             if sys.stdin is None:
                 raise DataError("is closed", where=where, hint="pipe or redirect names into it")
+            if sys.stdin.isatty():
+                announce("reading names from the terminal, one a line, until Ctrl-D")
             return sys.stdin.buffer.read()
         if source in EMBEDDED:
             path = resource_path("data", f"{source}.txt")

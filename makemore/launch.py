@@ -25,7 +25,7 @@ from makemore.runtime import (
 )
 from makemore.shipped_files import resolve_preset
 from makemore.strict_yaml import render_value
-from makemore.training import Job, Progress, Report, run_job
+from makemore.training import Job, Progress, Report, num_steps, run_job
 from makemore.vocab import Vocabulary
 
 
@@ -33,7 +33,7 @@ def train(
     model: str | None = None,
     *,
     config: str | Path | None = None,
-    data: str | None = None,
+    data: str | Path | None = None,
     run: str | Path | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -42,9 +42,10 @@ def train(
 ) -> Run:
     """Train the preset `model` (by default mlp) or the YAML file `config`; return its best state.
 
-    data: a list or file of names (see `load_names`); run: the run directory, by default the next
-    free `runs/<preset>-<number>`; overrides: `key=value` strings, as after `--set`; they come last
-    and win. `report` is called with every record that goes to metrics.jsonl, and with messages.
+    data: an embedded list or a file of names (see `load_names`); run: the run directory, by default
+    the next free `runs/<preset>-<number>`; overrides: `key=value` strings, as after `--set`; they
+    come last and win. `report` is called with every record that goes to metrics.jsonl, and with
+    messages.
 
     Raises the MakemoreError that says what is wrong; DivergedError and InterruptedRun leave a run
     that can be resumed.
@@ -54,7 +55,7 @@ def train(
         raise UsageError("--model and --config exclude each other", hint=hint)
     target = resolve_device(device)
     path = Path(config) if config is not None else resolve_preset(model or "mlp")
-    flags = [] if data is None else [f"data.source={render_value(data)}"]
+    flags = [] if data is None else [f"data.source={render_value(str(data))}"]
     flags += [] if seed is None else [f"seed={seed}"]
     resolved = load_config(path, [*flags, *overrides])
     names = load_names(
@@ -121,6 +122,11 @@ def resume(
         state = open_checkpoint(path, checkpoint, target)
         resolved = _override_training(state.config, overrides)
         _require_fitting_optimizer(path, checkpoint, state, resolved)
+        if overrides:
+            _require_more_steps(checkpoint.step, resolved, state)
+        if not directory.best.is_file():
+            report({"event": "message", "text": f"{directory.best} is missing, {path} replaces it"})
+            save_checkpoint(directory.best, checkpoint)
         directory.write_config(resolved)
         # Both in the checkpoint and beside it: a kill must not bring the old config back.
         checkpoint = checkpoint.with_config(config_to_dict(resolved))
@@ -173,6 +179,19 @@ def _override_training(config: Config, overrides: Sequence[str]) -> Config:
             hint = "a resumed run takes changes under `train.` only; start a new run"
             raise UsageError(what, where=f"--set {key}", hint=hint)
     return config_from_dict(config_to_dict(config), "the run's config", overrides)
+
+
+def _require_more_steps(step: int, resolved: Config, state: Run) -> None:
+    """A change that changes nothing would leave a config that does not tell how it was trained."""
+    if resolved.train is None:
+        what, hint = "a closed-form model has no training to change", "start a new run"
+    else:
+        last_step = num_steps(resolved.train, state.corpora["train"].num_names)
+        what = f"the run is at step {step} already, and would end at step {last_step}"
+        hint = f"--set train.steps={2 * step} goes on with it"
+        if last_step > step:
+            return
+    raise UsageError(what, where="--resume", hint=hint)
 
 
 def _require_fitting_optimizer(

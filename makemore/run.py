@@ -1,5 +1,6 @@
 """A run, read back: one checkpoint file is enough to sample and to evaluate anywhere."""
 
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ class Run:
         longest = self.corpora["train"].longest
         max_length = max(2 * longest, len(prompt)) if max_length is None else max_length
         _require(num_names >= 0, "count", "must not be negative", num_names)
-        _require(0 <= temperature < float("inf"), "temperature", "must be 0 or more", temperature)
+        _require(
+            0 <= temperature < math.inf, "temperature", "must be 0 or more, and finite", temperature
+        )
         _require(top_k is None or top_k >= 1, "top-k", "must be 1 or more", top_k)
         _require(top_p is None or 0 < top_p <= 1, "top-p", "must be above 0, at most 1", top_p)
         _require(min_p is None or 0 <= min_p <= 1, "min-p", "must be from 0 to 1", min_p)
@@ -99,12 +102,12 @@ class Run:
         _require(seed is None or seed >= 0, "seed", "must not be negative", seed)
         if len(prompt) > max_length:
             what = f"{len(prompt)} characters, more than the maximum length, {max_length}"
-            raise UsageError(what, where="prompt", hint="a shorter prompt or a larger maximum")
+            raise UsageError(what, where="--prompt", hint="a shorter prompt or a larger maximum")
         try:
             self.vocabulary.encode([prompt])
         except UnknownCharacterError as error:
             what = f"the character {error.character!r} is not in the model's alphabet"
-            raise UsageError(what, where="prompt", hint=_alphabet(self.vocabulary)) from error
+            raise UsageError(what, where="--prompt", hint=_alphabet(self.vocabulary)) from error
         return sample_names(
             self.model,
             self.vocabulary,
@@ -212,7 +215,8 @@ def _unfit(path: Path, what: str) -> CheckpointError:
 
 def _require(fine: bool, where: str, what: str, value: object) -> None:
     if not fine:
-        raise UsageError(f"{what}, got {value}", where=where)
+        hint = "`makemore sample --help` describes every option"
+        raise UsageError(f"{what}, got {value}", where=f"--{where}", hint=hint)
 
 
 def _alphabet(vocabulary: Vocabulary, most: int = 100) -> str:

@@ -94,6 +94,9 @@ def create_run(path: Path | None, name: str) -> RunDirectory:
     Raises UsageError where `path` exists.
     """
     if path is not None:
+        if not str(path).isprintable():
+            hint = "choose a name that can be typed and printed"
+            raise UsageError("has control characters", where=str(path), hint=hint)
         try:
             storage.create_directory(path)
         except FileExistsError as error:
@@ -145,7 +148,12 @@ def _modified(path: Path) -> int:
 
 
 def find_run(run: Path) -> RunDirectory:
-    """The run directory at `run`, or of that name under `runs/`. Raises CheckpointError."""
+    """The run directory at `run`, or of that name under `runs/`, or that of a checkpoint in it.
+
+    Raises CheckpointError where there is none.
+    """
+    if os.path.isfile(run) and run.parent.name == "checkpoints":
+        return RunDirectory(run.parent.parent)
     for path in (run, ROOT / run):
         # Not Path.is_dir(), which raises for a name that is too long.
         if os.path.isdir(path):

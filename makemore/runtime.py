@@ -17,6 +17,8 @@ import torch
 from makemore.errors import UsageError
 from makemore.messages import printable
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 StopSignal = Callable[[], int | None]
 
 
@@ -68,7 +70,7 @@ def own_generators(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def catch_signals() -> Iterator[StopSignal]:
-    """Turn the first SIGINT or SIGTERM into a value to ask for; a second one acts at once.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a value to ask for; a second one acts at once.
 
     Yields a function that returns the number of the signal that came, or None. A signal that the
     process was started to ignore stays ignored. Only the main thread can receive signals;
@@ -78,7 +80,7 @@ def catch_signals() -> Iterator[StopSignal]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in _STOPPING}
     # None: a handler that was not set from Python, and cannot be given back.
     previous = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
 

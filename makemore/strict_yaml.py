@@ -81,14 +81,31 @@ def parse_yaml(text: str, where: str) -> Document:
     reader = _Reader(text, lambda line: Place(line, f"{where}:{line}"))
     values = reader.read()
     if not isinstance(values, dict):
+        reader.line = 1
         what = f"expected keys and values, got {shown(values)}"
-        raise ConfigError([Problem(what, reader.places[()].where, "for example `seed: 1`")])
-    return Document(values, reader.places)
+        raise reader.fatal(what, "for example `seed: 1`")
+    document = Document(values, reader.places)
+    if reader.problems:
+        raise FlawedYamlError(reader.problems, document)
+    return document
 
 
 def parse_value(text: str, place: Place) -> object:
     """Read the one value that a text of the same YAML holds; all of it is at `place`."""
-    return _Reader(text, lambda _: place).read()
+    reader = _Reader(text, lambda _: place)
+    value = reader.read()
+    if reader.problems:
+        raise ConfigError([problem for _, problem in reader.problems])
+    return value
+
+
+class FlawedYamlError(ConfigError):
+    """What is wrong with a text that could be read to its end: `document` may have more flaws."""
+
+    def __init__(self, found: list[tuple[int, Problem]], document: Document) -> None:
+        super().__init__([problem for _, problem in found])
+        self.found = found
+        self.document = document
 
 
 class _Reader:
@@ -98,30 +115,30 @@ class _Reader:
         self.text = text
         self.place_of_line = place_of_line
         self.places: dict[KeyPath, Place] = {(): place_of_line(1)}
-        self.problems: list[Problem] = []
+        self.problems: list[tuple[int, Problem]] = []
         self.line = 1
         self.events = self._events()
 
     def read(self) -> object:
         if len(self.text.encode(errors="replace")) > MAX_BYTES:
-            raise self._fatal(f"longer than {MAX_BYTES // 1024} KiB")
+            raise self.fatal(f"longer than {MAX_BYTES // 1024} KiB", "is this a config?")
         next(self.events)
         value = None
         if isinstance(next(self.events), yaml.DocumentStartEvent):
             value = self._node(next(self.events), (), 1)
             next(self.events)
             if not isinstance(next(self.events), yaml.StreamEndEvent):
-                raise self._fatal("more than one document", "remove the line `---` or `...`")
-        if self.problems:
-            raise ConfigError(self.problems)
+                raise self.fatal("more than one document", "remove the line `---` or `...`")
         return value
 
     def _note(self, what: str, hint: str = "") -> None:
-        self.problems.append(Problem(what, self.place_of_line(self.line).where, hint))
+        place = self.place_of_line(self.line)
+        self.problems.append((place.rank, Problem(what, place.where, hint)))
 
-    def _fatal(self, what: str, hint: str = "") -> ConfigError:
+    def fatal(self, what: str, hint: str = "") -> ConfigError:
+        """The error of what hides the rest of the text."""
         self._note(what, hint)
-        return ConfigError(self.problems)
+        return ConfigError([problem for _, problem in self.problems])
 
     def _events(self) -> Iterator[yaml.Event]:
         try:
@@ -132,17 +149,17 @@ class _Reader:
         except yaml.reader.ReaderError as error:
             self.line = self.text.count("\n", 0, error.position) + 1
             character = shown(self.text[error.position])
-            raise self._fatal(f"not valid YAML: the character {character}") from error
+            raise self.fatal(f"not valid YAML: the character {character}") from error
         except yaml.MarkedYAMLError as error:
             if error.problem_mark is not None:
                 self.line = error.problem_mark.line + 1
-            raise self._fatal(
+            raise self.fatal(
                 f"not valid YAML: {printable(str(error.problem))}",
                 "indent with spaces, and quote text that holds `: ` or ` #` or begins with a sign",
             ) from error
         except (ValueError, OverflowError) as error:
             # PyYAML gives the number of an escape such as "\UFFFFFFFF" to chr() unchecked.
-            raise self._fatal("not valid YAML: a number in an escape is out of range") from error
+            raise self.fatal("not valid YAML: a number in an escape is out of range") from error
 
     def _node(self, event: yaml.Event, path: KeyPath, depth: int) -> object:
         if isinstance(event, yaml.AliasEvent):
@@ -156,7 +173,7 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if depth > MAX_DEPTH:
-            raise self._fatal(f"nested deeper than {MAX_DEPTH} levels")
+            raise self.fatal(f"nested deeper than {MAX_DEPTH} levels", "no config is that deep")
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path, depth)
         return self._sequence(path, depth)
@@ -188,7 +205,7 @@ class _Reader:
             elif key in values:
                 first = self.places[key_path].where
                 self._note(f"{dotted(key_path)}: duplicate key, as in {first}", "remove one")
-            self.places.setdefault(key_path, place)
+            self.places[key_path] = place
             values[str(key)] = self._node(next(self.events), key_path, depth + 1)
         return values
 

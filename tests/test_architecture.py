@@ -62,7 +62,8 @@ ALLOWED: dict[str, set[str]] = {
     "cli.output": {"errors"},
     "cli.progress": {"cli.output"},
     "cli.config": {
-        *("cli.options", "cli.output", "config_loading", "config_reference", "shipped_files"),
+        *("cli.options", "cli.output", "config_loading", "config_reference", "errors"),
+        "shipped_files",
     },
     "cli.data": {"cli.options", "cli.output", "config_loading", "data"},
     "cli.evaluate": {"cli.options", "cli.output", "data", "errors", "run"},

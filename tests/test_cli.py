@@ -233,6 +233,31 @@ def test_runs_show_an_unfinished_run(makemore: Makemore, tmp_path: Path) -> None
     assert "unfinished" in makemore("runs").out
 
 
+def test_runs_without_records_are_listed_all_the_same(trained: Makemore, tmp_path: Path) -> None:
+    metrics = tmp_path / "runs/mlp-1/metrics.jsonl"
+    metrics.write_text('{"event": "start", "step": 0}\n{"event": "evaluation", "step": 0}\n[]\n')
+    assert "runs/mlp-1" in trained("runs").out
+    record = json.loads(trained("runs", "--json").out)
+    assert record["num_parameters"] is None
+    metrics.unlink()
+    assert "runs/mlp-1" in trained("runs").out
+
+
+def test_a_run_that_never_improved_says_so(makemore: Makemore) -> None:
+    quiet = ("--set", "train.learning_rate=1e6", "--set", "train.steps=3")
+    result = makemore("train", "--data", "names.txt", *quiet)
+    assert result.code == 0
+    assert "no step was better than the untrained model" in result.err
+    counted = makemore("train", "--model", "bigram-count", "--set", "model.k=0")
+    assert "best validation loss infinite" in counted.err
+
+
+def test_the_hint_for_an_odd_path_can_be_typed(makemore: Makemore, tmp_path: Path) -> None:
+    result = makemore("train", "--model", "bigram-count", "--run=-a b")
+    assert "makemore sample './-a b'" in result.err
+    assert makemore("sample", "./-a b").code == 0
+
+
 def test_config_prints_a_resolved_config_that_trains(makemore: Makemore) -> None:
     result = makemore("config", "mlp", "--set", "train.steps=3", "--set", "model.hidden_dim=5")
     Path("mine.yaml").write_text(result.out)
@@ -419,7 +444,7 @@ def test_bom_and_crlf_are_accepted(makemore: Makemore) -> None:
         (["--prompt", "a" * 200, "--max-length", "5"], "200 characters"),
         (["--temperature", "-1"], "temperature"),
         (["--temperature", "nan"], "temperature"),
-        (["--top-k", "0"], "top-k"),
+        (["--top-k", "0"], "error: --top-k: must be 1 or more, got 0"),
         (["--top-p", "1.5"], "top-p"),
         (["--min-p", "-0.5"], "min-p"),
         (["--max-length", "0"], "max-length"),
@@ -539,18 +564,25 @@ def test_a_run_directory_that_cannot_be_made_ends_with_7(makemore: Makemore) -> 
 # Terminals, pipes and signals
 
 
-def test_a_closed_pipe_is_silent(trained: Makemore, tmp_path: Path) -> None:
-    done = shell("makemore sample -n 100000 | head -n 2", tmp_path)
+@pytest.mark.parametrize("command", ["sample -n 100000", "--help", "train --help", "runs"])
+def test_a_closed_pipe_is_silent(trained: Makemore, tmp_path: Path, command: str) -> None:
+    done = shell(f"makemore {command} | head -n 2", tmp_path)
     assert len(done.stdout.splitlines()) == 2
+    done = shell(f"makemore {command} | true", tmp_path)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_an_error_that_nobody_reads_keeps_its_exit_code(trained: Makemore, tmp_path: Path) -> None:
+    assert shell("makemore sample nope 2>&-", tmp_path).returncode == 4
+    assert shell("makemore sample nope 2> >(exec true)", tmp_path).returncode == 4
 
 
 def test_training_goes_on_where_nobody_reads_its_progress(
     makemore: Makemore, tmp_path: Path
 ) -> None:
     """A broken stderr once ended the run, with exit code 0 and no checkpoint."""
-    for redirection in ("2> >(exec true)", "2>&-"):
+    for redirection in ("2> >(exec true)", "2>&-", "2>/dev/full"):
         done = shell(f"makemore train --data names.txt {' '.join(TINY)} {redirection}", tmp_path)
         assert done.returncode == 0
         run = tmp_path / done.stdout.strip()
@@ -564,10 +596,12 @@ def test_a_closed_stdout_is_no_reason_to_fail(makemore: Makemore, tmp_path: Path
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_stdout_ends_with_7(trained: Makemore, tmp_path: Path) -> None:
-    done = shell("makemore sample -n 10 > /dev/full", tmp_path)
+@pytest.mark.parametrize("command", ["sample -n 10", "--help", "--version", "runs", "config mlp"])
+def test_a_full_stdout_ends_with_7(trained: Makemore, tmp_path: Path, command: str) -> None:
+    done = shell(f"makemore {command} > /dev/full", tmp_path)
     assert done.returncode == 7
-    assert done.stderr.startswith("error: standard output: cannot be written: No space left")
+    assert done.stderr.startswith("error: standard output: ")
+    assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 

@@ -100,12 +100,14 @@ def test_values_from_python_are_neither_changed_nor_believed() -> None:
         config_from_dict({"model": deep}, "last.safetensors")
 
 
-@pytest.mark.parametrize("line", ["x{}: 1", "x{}: &anchor 1"])
+@pytest.mark.parametrize("line", ["x{}: 1", "seed: {}"])
 def test_of_many_problems_the_first_twenty_are_reported(problems_of: ProblemsOf, line: str) -> None:
-    """Unknown keys are found after the YAML is read, anchors while it is."""
+    """Unknown keys are found after the YAML is read, duplicate keys while it is."""
 
     def problems(number: int) -> list[tuple[str, str, str]]:
-        return problems_of(MLP + "".join(line.format(n) + "\n" for n in range(number)))
+        # The first of duplicate keys is no problem: it stands before the lines that are counted.
+        start = "{model: {kind: mlp}, seed: 1" if line.startswith("seed") else "{model: {kind: mlp}"
+        return problems_of(start + "".join(",\n" + line.format(n) for n in range(number)) + "}")
 
     assert [where for where, _, _ in problems(20)] == [f"mine.yaml:{n}" for n in range(2, 22)]
     assert problems(21) == [*problems(20), ("", "and 1 more", "")]
@@ -275,3 +277,16 @@ def test_a_dump_shows_every_field_in_order() -> None:
         "  kind: bigram-count\n"
         "  k: 1e+16\n"
     )
+
+
+def test_flaws_of_the_yaml_hide_no_problems_of_the_config(problems_of: ProblemsOf) -> None:
+    text = "model:\n  kind: mlp\n  hidden_dim: big\nseed: 1\nseed: -1\ntrain: {stepz: &a 4}\n"
+    found = problems_of(text, "train.batch_size=0")
+    assert [(where, what.split(":")[0]) for where, what, _ in found] == [
+        ("mine.yaml:3", "model.hidden_dim"),
+        ("mine.yaml:5", "seed"),
+        ("mine.yaml:5", "seed"),
+        ("mine.yaml:6", "anchors (`&name`) are not allowed"),
+        ("mine.yaml:6", "train.stepz"),
+        ("--set train.batch_size", "train.batch_size"),
+    ]

@@ -643,3 +643,46 @@ def test_a_run_shows_itself_in_one_line_and_can_be_a_key(train: Callable[..., Ru
     run = train("run")
     assert repr(run) == f"<Run {run.name}: mlp, step {run.checkpoint.step}>"
     assert {run: 1}[run] == 1
+
+
+@pytest.mark.parametrize("steps", [5, 12])
+def test_a_resume_that_would_change_nothing_but_the_config_is_refused(
+    steps: int, train: Callable[..., Run], tmp_path: Path
+) -> None:
+    train("run")
+    run = RunDirectory(tmp_path / "run")
+    before = run.config.read_bytes(), run.metrics.read_bytes(), run.last.read_bytes()
+    with pytest.raises(UsageError, match="at step 12 already"):
+        launch.resume(run.path, overrides=[f"train.steps={steps}", "train.learning_rate=0.7"])
+    assert (run.config.read_bytes(), run.metrics.read_bytes(), run.last.read_bytes()) == before
+
+
+@pytest.mark.parametrize("missing", ["best", "last"])
+def test_a_missing_checkpoint_is_replaced_by_the_other(
+    missing: str, train: Callable[..., Run], tmp_path: Path
+) -> None:
+    train("run")
+    run = RunDirectory(tmp_path / "run")
+    getattr(run, missing).unlink()
+    launch.resume(run.path)
+    assert len(run.checkpoints()) == 2
+    assert untimed(run.path)[-1]["event"] == "end"
+
+
+def test_a_run_is_resumed_by_a_checkpoint_in_it_too(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = train("run")
+    launch.resume(run.path, overrides=["train.steps=13"])
+    assert load_checkpoint(RunDirectory(tmp_path / "run").last).step == 13
+
+
+def test_a_closed_terminal_saves_and_ends_with_129(train: Callable[..., Run]) -> None:
+    with pytest.raises(InterruptedRun) as caught:
+        train("run", report=signal_at(3, signal.SIGHUP))
+    assert caught.value.exit_code == 129
+
+
+def test_a_run_directory_has_a_printable_name(train: Callable[..., Run]) -> None:
+    with pytest.raises(UsageError, match="control characters"):
+        train("new\nline")

@@ -12,7 +12,7 @@ import typer
 
 from makemore import __version__
 from makemore.cli import config, data, evaluate, output, runs, sample, train
-from makemore.errors import InterruptedRun, MakemoreError, Problem
+from makemore.errors import InterruptedRun, MakemoreError, Problem, StorageError
 
 _INTERRUPTED = 130
 
@@ -72,7 +72,9 @@ def run() -> int:
             output.say_problem(Problem("interrupted"))
         output.flush()
         return code
-    except output.ClosedPipeError:
+    except (output.ClosedPipeError, SystemExit):
+        # The reader has seen enough (`| head`); Typer, which writes the help, exits by itself.
+        output.give_up_stdout()
         return 0
     except InterruptedRun as stop:
         # Asked for, and nothing is lost: no error.
@@ -82,6 +84,12 @@ def run() -> int:
         for problem in error.problems:
             output.say_problem(problem)
         return error.exit_code
+    except OSError as error:
+        where = str(error.filename or "") or "standard output"
+        hint = "check the path, the space on the device and the permissions"
+        output.give_up_stdout()
+        output.say_problem(Problem(error.strerror or str(error), where, hint))
+        return StorageError.exit_code
     except typer.TyperException as error:
         # Typer's own: an unknown command or option, a missing or misspelled value.
         hint = "`makemore --help` lists the commands, `makemore COMMAND --help` the options"

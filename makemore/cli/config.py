@@ -9,6 +9,7 @@ import typer
 
 from makemore.cli import output
 from makemore.cli.options import Overrides
+from makemore.errors import UsageError
 
 
 def config(
@@ -29,6 +30,12 @@ def config(
     from makemore.config_reference import json_schema, reference_yaml
     from makemore.shipped_files import preset_names, resolve_preset
 
+    if preset is not None and (schema or reference):
+        hint = "they describe every config; leave the preset or file out"
+        raise UsageError("--schema and --reference take no preset", hint=hint)
+    if overrides and preset is None:
+        hint = "for example `makemore config mlp --set train.steps=500`"
+        raise UsageError("--set needs a preset or a file", hint=hint)
     if schema:
         output.write_lines(json.dumps(json_schema(), indent=2))
     elif reference:

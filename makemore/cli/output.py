@@ -96,7 +96,7 @@ def _write(line: str) -> None:
     _to_stdout(lambda: sys.stdout.write(line + "\n"))
 
 
-def _give_up_stdout() -> None:
+def give_up_stdout() -> None:
     """Python flushes once more at exit, and would complain then: let it succeed."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,11 +106,11 @@ def _to_stdout(act: Callable[[], object]) -> None:
     try:
         act()
     except BrokenPipeError as error:
-        _give_up_stdout()
+        give_up_stdout()
         # Not an OSError from here on: Typer would end the program with code 1.
         raise ClosedPipeError from error
     except OSError as error:
-        _give_up_stdout()
+        give_up_stdout()
         hint = "nothing of the run is lost; send the output elsewhere"
         what = f"cannot be written: {error.strerror}"
         raise StorageError(what, where="standard output", hint=hint) from error

@@ -10,6 +10,8 @@ from makemore.cli import output
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_SAMPLES = 3.0
+_BAR_WIDTH = 20
+_WIDE = 100  # columns from which there is room for a bar
 
 
 class Progress:
@@ -62,7 +64,8 @@ def _headline(record: Mapping[str, Any]) -> str:
     )
 
 
-def _numbers(latest: Mapping[str, Any]) -> str:
+def _numbers(latest: Mapping[str, Any], room: int = 1000) -> str:
+    """The loss, the best one and the speed, as many of them as `room` columns hold."""
     parts = [
         f"{label} {output.quantity(latest[key], 4)}"
         for key, label in (("loss", "loss"), ("best", "best validation"))
@@ -70,6 +73,8 @@ def _numbers(latest: Mapping[str, Any]) -> str:
     ]
     if "tokens_per_second" in latest:
         parts.append(f"{latest['tokens_per_second']:,} tokens/s")
+    while parts and len("  ".join(parts)) > room:
+        parts.pop()
     return "  ".join(parts)
 
 
@@ -109,16 +114,25 @@ class _Bar:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
-        self._bar = RichProgress(
-            BarColumn(bar_width=20),
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}", markup=False),
+        console = Console(stderr=True)
+        whole = Column(no_wrap=True)
+        columns = [
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}", table_column=whole),
+            TimeRemainingColumn(compact=True, table_column=whole),
             TextColumn("{task.fields[numbers]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
+        ]
+        # The step and the time left are never cut: on a narrow terminal the bar goes first.
+        wide = console.width >= _WIDE
+        self._bar = RichProgress(
+            *([BarColumn(bar_width=_BAR_WIDTH)] if wide else []),
+            *columns,
+            console=console,
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        self._taken = (_BAR_WIDTH + 1 if wide else 0) + len("step / 00:00  ")
         self._sampled = float("-inf")
 
     def start(self, num_steps: int, step: int) -> None:
@@ -128,7 +142,9 @@ class _Bar:
 
     def update(self, step: int, latest: Mapping[str, Any]) -> None:
         if self._bar.tasks:
-            self._bar.update(self._task, completed=step, numbers=_numbers(latest))
+            total = self._bar.tasks[0].total or 0
+            room = self._bar.console.width - self._taken - 2 * len(f"{total:.0f}")
+            self._bar.update(self._task, completed=step, numbers=_numbers(latest, room))
 
     def samples(self, names: list[str]) -> None:
         from rich.text import Text

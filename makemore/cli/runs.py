@@ -12,7 +12,7 @@ def runs(as_json: Json = False) -> None:
     from makemore.run_directory import list_runs
 
     summaries = [_summary(str(run.path), run.records()) for run in list_runs()]
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str | None, list[dict[str, Any]]] = {}
     for summary in summaries:
         groups.setdefault(summary["split_digest"], []).append(summary)
     if not summaries:
@@ -23,15 +23,15 @@ def runs(as_json: Json = False) -> None:
             for summary in group:
                 output.write_json(summary)
             continue
-        output.write_line(f"split {group[0]['split']}, digest {digest}")
+        output.write_line(f"split {group[0]['split'] or '-'}, digest {digest or '-'}")
         rows = [["run", "model", "parameters", "steps", "val nats/char", "± s.e.", "seconds", ""]]
         for summary in group:
             rows.append(
                 [
                     summary["run"],
-                    summary["model"],
-                    str(summary["num_parameters"]),
-                    f"{summary['step']}/{summary['num_steps']}",
+                    summary["model"] or "-",
+                    output.quantity(summary["num_parameters"], 0),
+                    f"{summary['step']}/{output.quantity(summary['num_steps'], 0)}",
                     output.quantity(summary["nats_per_char"], 4),
                     output.quantity(summary["standard_error"], 4),
                     output.quantity(summary["seconds"], 1),
@@ -47,25 +47,25 @@ def _loss(summary: dict[str, Any]) -> float:
 
 
 def _summary(run: str, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the records of a run say about it; `?` where a run says nothing about itself."""
+    """What the records of a run say about it; None for what they do not say."""
     start = next((record for record in records if record["event"] == "start"), {})
     measured = [
         record
         for record in records
-        if (record["event"] == "evaluation" and record["best"]) or record["event"] == "end"
+        if (record["event"] == "evaluation" and record.get("best")) or record["event"] == "end"
     ]
     best = measured[-1] if measured else {}
     on_val = best.get("split", "val") == "val"
     return {
         "run": run,
-        "model": start.get("model", "?"),
-        "num_parameters": start.get("num_parameters", "?"),
+        "model": start.get("model"),
+        "num_parameters": start.get("num_parameters"),
         "step": records[-1]["step"] if records else 0,
-        "num_steps": start.get("num_steps", "?"),
+        "num_steps": start.get("num_steps"),
         "nats_per_char": best.get("loss") if on_val else None,
         "standard_error": best.get("standard_error") if on_val else None,
-        "seconds": records[-1]["seconds"] if records else None,
-        "split": start.get("split", "?"),
-        "split_digest": start.get("split_digest", "?"),
+        "seconds": records[-1].get("seconds") if records else None,
+        "split": start.get("split"),
+        "split_digest": start.get("split_digest"),
         "finished": bool(records) and records[-1]["event"] == "end",
     }

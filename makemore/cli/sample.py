@@ -75,4 +75,5 @@ def sample(
             flushed = time.monotonic()
     if num_drawn < count:
         kind = " ".join(word for word, on in (("novel", novel), ("unique", unique)) if on)
-        output.say(f"only {num_drawn} {kind} names found; a higher --temperature finds more")
+        names = "name" if num_drawn == 1 else "names"
+        output.say(f"only {num_drawn} {kind} {names} found; fewer restrictions find more")

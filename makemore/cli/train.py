@@ -66,6 +66,13 @@ def train(
     else:
         output.write_line(result.name)
     kind = "validation" if end["split"] == "val" else "training"
-    loss, error = (output.quantity(end[key], 4) for key in ("loss", "standard_error"))
-    output.say(f"best {kind} loss {loss} ± {error} nats/char at step {end['best_step']}")
-    output.say(f"sample from it: makemore sample {shlex.quote(result.name)}")
+    if end["loss"] is None:
+        output.say(f"best {kind} loss infinite: some name is impossible to this model")
+    else:
+        loss, error = (output.quantity(end[key], 4) for key in ("loss", "standard_error"))
+        output.say(f"best {kind} loss {loss} ± {error} nats/char at step {end['best_step']}")
+    if end["best_step"] == 0 < end["step"]:
+        output.say("no step was better than the untrained model: is train.learning_rate too high?")
+    # Options begin with a dash, paths need not.
+    path = f"./{result.name}" if result.name.startswith("-") else result.name
+    output.say(f"sample from it: makemore sample {shlex.quote(path)}")
