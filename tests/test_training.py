@@ -15,6 +15,7 @@ import torch
 from makemore import launch
 from makemore.checkpoint import load_checkpoint, save_checkpoint
 from makemore.config import TrainConfig
+from makemore.config_loading import load_config
 from makemore.corpus import Corpus
 from makemore.errors import (
     CheckpointError,
@@ -520,7 +521,9 @@ def test_resuming_takes_the_newer_of_best_and_last(
         launch.resume(tmp_path / "parts", device="cpu", report=die_at(9))
     assert load_checkpoint(directory.best).step == 8
     directory.last.write_bytes(older)
-    launch.resume(tmp_path / "parts", device="cpu")
+    told: list[Mapping[str, object]] = []
+    launch.resume(tmp_path / "parts", device="cpu", report=told.append)
+    assert [record["step"] for record in told if record["event"] == "resume"] == [8]
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -531,6 +534,8 @@ def test_what_a_resume_changed_survives_a_crash(train: Callable[..., Run], tmp_p
     launch.resume(tmp_path / "run")
     assert load_checkpoint(RunDirectory(tmp_path / "run").last).step == 20
     assert untimed(tmp_path / "run")[0]["num_steps"] == 20
+    config = load_config(RunDirectory(tmp_path / "run").config)
+    assert config == load(tmp_path / "run").config
 
 
 def test_records_that_are_damaged_are_passed_over(
