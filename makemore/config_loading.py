@@ -5,6 +5,7 @@ with its file and line or its override, its dotted key and a hint; a resolved co
 every field, and its YAML and JSON forms read back equal.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from makemore.config import CLOSED_FORM_KINDS, DEFAULT_KINDS, Config
 from makemore.config_problems import explain
 from makemore.errors import ConfigError, Problem, UsageError
 from makemore.messages import dotted, printable
-from makemore.shipped_files import preset_names
+from makemore.shipped_files import preset_hint
 from makemore.strict_yaml import (
     MAX_BYTES,
     MAX_DEPTH,
@@ -57,7 +58,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         # The cut may split a character, and then the length is what is wrong.
         text = content.decode(errors="strict" if len(content) <= MAX_BYTES else "replace")
     except FileNotFoundError as error:
-        hint = f"check the path, or choose a preset: {', '.join(preset_names())}"
+        hint = f"check the path; {preset_hint(str(path))}"
         raise UsageError("there is no such file", where=str(path), hint=hint) from error
     except OSError as error:
         hint = "give a YAML file, or choose a preset with --model"
@@ -131,10 +132,10 @@ def _apply_overrides(document: Document, overrides: Sequence[str]) -> list[tuple
     parsed: list[tuple[KeyPath, object, Place]] = []
     for index, override in enumerate(overrides):
         key, equals, text = override.partition("=")
-        path: KeyPath = tuple(key.strip().split("."))
+        path = _key_path(key)
         # Twice MAX_BYTES is above the number of any line.
         place = Place(2 * MAX_BYTES + index, f"--set {printable(key.strip())}")
-        if not equals or not all(path) or len(path) > MAX_DEPTH:
+        if not equals or "" in path or len(path) > MAX_DEPTH:
             what = "expected a dotted key before `=`" if equals else "expected KEY=VALUE"
             hint = "for example `--set train.steps=500`"
             found.append((place.rank, Problem(what, f"--set {printable(override)}", hint)))
@@ -143,7 +144,7 @@ def _apply_overrides(document: Document, overrides: Sequence[str]) -> list[tuple
             parsed.append((path, _override_value(text, place), place))
         except ConfigError as error:
             found += [(place.rank, problem) for problem in error.problems]
-    parsed.sort(key=lambda item: len(item[0]) if _kind_given(*item[:2]) else MAX_DEPTH)
+    parsed.sort(key=lambda item: _turn(*item[:2]))
     for path, value, place in parsed:
         try:
             _drop_other_kind(document, path, value)
@@ -151,6 +152,20 @@ def _apply_overrides(document: Document, overrides: Sequence[str]) -> list[tuple
         except ValueError as error:
             found.append((place.rank, Problem(f"{dotted(path)}: {error}", place.where)))
     return found
+
+
+def _key_path(key: str) -> KeyPath:
+    """The keys in a dotted key; a number after the first is that of an item in a list."""
+    first, *rest = key.strip().split(".")
+    return (first, *(int(part) if re.fullmatch("[0-9]{1,5}", part) else part for part in rest))
+
+
+def _turn(path: KeyPath, value: object) -> tuple[int, bool]:
+    """When an override is applied: first what drops other values, outer before inner."""
+    holds_sections = isinstance(value, list) and any(isinstance(item, dict) for item in value)
+    # A list of models comes after the kind of the model that has it: its path is as long.
+    drops = holds_sections or _kind_given(path, value)
+    return len(path) if drops else MAX_DEPTH + 1, holds_sections
 
 
 def _override_value(text: str, place: Place) -> object:

@@ -1,7 +1,8 @@
 """What pydantic finds wrong with a configuration, in our own words.
 
 Promises: each problem has its place, its dotted key without the kinds that pydantic puts between
-the keys, and a hint: the nearest key, the section or kind where the key belongs, or what it means.
+the keys, and a hint of one line: the nearest key, the section or kind where the key belongs, or
+what it means.
 """
 
 import difflib
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 from pydantic_core import ErrorDetails
 
-from makemore.config import Config, Section, kind_of, sections_of
+from makemore.config import Config, Section, is_list, kind_of, sections_of
 from makemore.errors import Problem
 from makemore.messages import dotted, nearest, shown
 from makemore.strict_yaml import Document, KeyPath
@@ -34,6 +35,7 @@ _WORDING = {
     "string_type": "expected a string",
     "string_unicode": "must be Unicode text",
     "too_long": "must have at most {max_length} items",
+    "too_short": "must have at least {min_length} items",
     "tuple_type": "expected a list",
     "union_tag_invalid": "expected one of {options}",
 }
@@ -45,7 +47,7 @@ def explain(details: ErrorDetails, document: Document) -> tuple[int, Problem]:
     path, section = _locate(details["loc"])
     hint = ""
     if error_type.startswith("union_tag"):
-        options = list(sections_of(section.model_fields[str(path[-1])]))
+        options = _kinds(path, section)
         path, value = (*path, "kind"), value.get("kind")
     else:
         options = re.findall("'([^']*)'", context.get("expected", ""))
@@ -67,14 +69,29 @@ def explain(details: ErrorDetails, document: Document) -> tuple[int, Problem]:
             hint = f"did you mean `{near}`?"
         elif error_type in ("model_type", "model_attributes_type"):
             hint = _hint_for_section(path, section)
-    if not hint and path[-1] in section.model_fields:
-        hint = f"{path[-1]}: {section.model_fields[str(path[-1])].description}"
+    if not hint and error_type != "union_tag_invalid" and path[-1] in section.model_fields:
+        hint = f"{path[-1]}: {_meaning(path, section)}"
     place = document.place(path)
     return place.rank, Problem(f"{dotted(path)}: {what}", place.where, hint)
 
 
+def _key(path: KeyPath) -> str:
+    """The last key of a path, which may end with the number of an item."""
+    return next(part for part in reversed(path) if isinstance(part, str))
+
+
+def _kinds(path: KeyPath, section: type[Section]) -> list[str]:
+    return list(sections_of(section.model_fields[_key(path)]))
+
+
+def _meaning(path: KeyPath, section: type[Section]) -> str:
+    """The first line of a description, without the lines about each choice below it."""
+    first, *rest = str(section.model_fields[_key(path)].description).split("\n")
+    return first.removesuffix(":") + "." if rest else first
+
+
 def _hint_for_section(path: KeyPath, section: type[Section]) -> str:
-    sections = sections_of(section.model_fields[str(path[-1])])
+    sections = sections_of(section.model_fields[_key(path)])
     if "" in sections:
         return f"known keys: {', '.join(sections[''].model_fields)}"
     return f"set `{dotted(path)}.kind` to one of {', '.join(sections)}"
@@ -83,23 +100,31 @@ def _hint_for_section(path: KeyPath, section: type[Section]) -> str:
 def _hint_for_unknown_key(path: KeyPath, section: type[Section]) -> str:
     key = str(path[-1])
     known = list(_known_keys(Config))
-    if kinds := [kind for other, kind in known if other == path]:
-        return f"`{dotted(path)}` belongs to the kind {' and '.join(kinds)}"
-    if "." in key and key in [dotted(other) for other, _ in known]:
+    alike = tuple(0 if isinstance(part, int) else part for part in path)
+    if kinds := [kind for other, kind in known if other == alike]:
+        return f"`{dotted(path)}` belongs to the kind {_enumerated(kinds)}"
+    # What is below an item of a list has no one path that could be written instead.
+    single = {other: dotted(other) for other, _ in known if 0 not in other}
+    if "." in key and key in single.values():
         above, _, name = key.rpartition(".")
         return f"sections are nested: write `{name}` below `{above}`"
-    elsewhere = dict.fromkeys(dotted(other) for other, _ in known if other[-1] == key != "kind")
-    if likely := list(elsewhere) or difflib.get_close_matches(key, section.model_fields, n=1):
+    elsewhere = [name for other, name in single.items() if other[-1] == key != "kind"]
+    if likely := elsewhere or difflib.get_close_matches(key, section.model_fields, n=1):
         return f"did you mean `{'` or `'.join(likely)}`?"
     return f"known keys: {', '.join(section.model_fields)}"
 
 
+def _enumerated(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _known_keys(section: type[Section], path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """Every key in and below a section, with the kind that it belongs to."""
+    """Every key in and below a section, with the kind it belongs to; 0 stands for any item."""
     for name, field in section.model_fields.items():
         yield (*path, name), kind_of(section)
         for below in sections_of(field).values():
-            yield from _known_keys(below, (*path, name))
+            yield from _known_keys(below, (*path, name, 0) if is_list(field) else (*path, name))
 
 
 def _locate(loc: KeyPath) -> tuple[KeyPath, type[Section]]:
@@ -110,7 +135,10 @@ def _locate(loc: KeyPath) -> tuple[KeyPath, type[Section]]:
     parts = iter(loc)
     for part in parts:
         path, holder = (*path, part), section
-        sections = sections_of(holder.model_fields.get(str(part)))
+        field = holder.model_fields.get(str(part))
+        sections = sections_of(field)
+        if sections and is_list(field) and (number := next(parts, None)) is not None:
+            path = (*path, number)
         if sections:
             section = sections.get("" if "" in sections else str(next(parts, "")), holder)
     return path, holder

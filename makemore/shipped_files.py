@@ -14,16 +14,26 @@ def resource_path(*parts: str) -> Path:
 
 
 def preset_names() -> list[str]:
-    names = {path.stem for path in resource_path("configs").glob("*.yaml")}
-    return sorted(names - {"reference"})
+    """The presets, and after them those in folders: `lectures/part3-batchnorm`."""
+    home = resource_path("configs")
+    names = {path.relative_to(home).with_suffix("").as_posix() for path in home.rglob("*.yaml")}
+    return sorted(names - {"reference"}, key=lambda name: ("/" in name, name))
 
 
 def resolve_preset(name: str) -> Path:
     """The file of a preset; a UsageError if there is none of that name."""
-    names = preset_names()
-    if name not in names:
-        near = nearest(name, names)
-        hint = f"did you mean `{near}`? " if near else ""
-        hint += f"the presets are {', '.join(names)}"
-        raise UsageError(f"unknown preset `{printable(name)}`", hint=hint)
+    # Only a name of the list is made a path: `../x` and `/x` are no presets.
+    if name not in preset_names():
+        raise UsageError(f"unknown preset `{printable(name)}`", hint=preset_hint(name))
     return resource_path("configs", f"{name}.yaml")
+
+
+def preset_hint(name: str) -> str:
+    """Which preset was probably meant by `name`, and which there are, folders as a whole."""
+    names = preset_names()
+    # A preset in a folder may have been named without it.
+    meant = {known.rpartition("/")[2]: known for known in reversed(names)}
+    near = nearest(name.removesuffix(".yaml"), [*names, *meant])
+    hint = f"did you mean `{meant.get(near, near)}`? " if near else ""
+    listed = dict.fromkeys(f"{known.split('/')[0]}/*" if "/" in known else known for known in names)
+    return f"{hint}the presets are {', '.join(listed)}"

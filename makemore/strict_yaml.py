@@ -45,28 +45,48 @@ class Document:
     def get(self, path: KeyPath) -> object:
         value: object = self.values
         for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
+            if isinstance(key, int):
+                value = value[key] if isinstance(value, list) and key < len(value) else None
+            else:
+                value = value.get(key) if isinstance(value, dict) else None
         return value
 
     def set(self, path: KeyPath, value: object, place: Place) -> None:
-        """Set one value and make the sections above it; ValueError where one is another value."""
-        for parent in [path[:depth] for depth in range(1, len(path))]:
-            section = self.get(parent)
-            if section is None:
+        """Set one value and make the sections above it; ValueError where one is another value.
+
+        An item of a list is replaced; lists do not grow.
+        """
+        for parent, key in [(path[:depth], path[depth]) for depth in range(1, len(path))]:
+            above = self.get(parent)
+            if isinstance(key, int):
+                if not isinstance(above, list):
+                    raise ValueError(f"`{dotted(parent)}` is no list, but {shown(above)}")
+                if key >= len(above):
+                    raise ValueError(f"`{dotted(parent)}` has {len(above)} items, the first is 0")
+            elif above is None:
                 self.set(parent, {}, place)
-            elif not isinstance(section, dict):
-                raise ValueError(f"`{dotted(parent)}` is no section, but {shown(section)}")
-        self.drop(path)
-        home = self.get(path[:-1])
-        assert isinstance(home, dict)
-        home[path[-1]] = value
+            elif isinstance(above, list):
+                raise ValueError(f"`{dotted(parent)}` is a list, whose items are numbered from 0")
+            elif not isinstance(above, dict):
+                raise ValueError(f"`{dotted(parent)}` is no section, but {shown(above)}")
+        home, key = self.get(path[:-1]), path[-1]
+        if isinstance(key, int):
+            assert isinstance(home, list)
+            home[key] = value
+        else:
+            assert isinstance(home, dict)
+            home[key] = value
+        self._forget(path)
         self.places[path] = place
 
     def drop(self, path: KeyPath) -> None:
-        """Remove a value, and the places of it and of all below it."""
+        """Remove the value of a key, and the places of it and of all below it."""
         home = self.get(path[:-1])
         if isinstance(home, dict):
             home.pop(path[-1], None)
+        self._forget(path)
+
+    def _forget(self, path: KeyPath) -> None:
         for known in [known for known in self.places if known[: len(path)] == path]:
             del self.places[known]
 
@@ -227,7 +247,10 @@ def _plain_scalar(text: str) -> object:
 
 
 def render_yaml(values: Mapping[str, object]) -> str:
-    """Sections as indented blocks, lists on one line. Keys must be plain, sections not empty."""
+    """Sections and lists of sections as indented blocks, other lists on one line.
+
+    Keys must be plain, sections not empty.
+    """
     return "".join(f"{line}\n" for line in _lines(values))
 
 
@@ -236,14 +259,22 @@ def _lines(values: Mapping[str, object], indent: str = "") -> Iterator[str]:
         if isinstance(value, dict):
             yield f"{indent}{key}:"
             yield from _lines(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            yield f"{indent}{key}:"
+            for section in value:
+                first, *rest = _lines(section)
+                yield f"{indent}  - {first}"
+                yield from (f"{indent}    {line}" for line in rest)
         else:
             yield f"{indent}{key}: {render_value(value)}"
 
 
 def render_value(value: object) -> str:
-    """A scalar, or a list of them, on one line."""
+    """A scalar, or a list or section of them, on one line."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(render_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {render_value(below)}' for key, below in value.items())}}}"
     if not isinstance(value, str):
         return json.dumps(value)
     if re.fullmatch(r"[A-Za-z/_][A-Za-z0-9/_.-]*", value) and _plain_scalar(value) == value:

@@ -13,18 +13,27 @@ from hypothesis import strategies as st
 from makemore.config import (
     AdamWConfig,
     BigramConfig,
-    BigramCountConfig,
     Config,
     ConstantSchedule,
     CosineSchedule,
     DataConfig,
+    EnsembleConfig,
+    GRUConfig,
+    InitializationConfig,
+    LBFGSConfig,
     LinearSchedule,
+    LSTMConfig,
     MLPConfig,
     ModelConfig,
+    NgramConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    Section,
     SGDConfig,
     StepSchedule,
     TrainConfig,
     TransformerConfig,
+    WaveNetConfig,
 )
 from makemore.config_loading import config_from_dict, config_to_dict, dump_config, load_config
 from makemore.errors import ConfigError, UsageError
@@ -66,7 +75,10 @@ def test_a_missing_file_is_a_usage_error_that_names_the_presets(tmp_path: Path) 
     with pytest.raises(UsageError, match=r"no such file") as caught:
         load_config(tmp_path / "none.yaml")
     assert caught.value.exit_code == 2
-    assert "transformer" in caught.value.problems[0].hint
+    assert caught.value.problems[0].hint.startswith("check the path; the presets are bigram, ")
+    with pytest.raises(UsageError) as caught:
+        load_config(Path("transfomer"))
+    assert caught.value.problems[0].hint.startswith("check the path; did you mean `transformer`? ")
 
 
 def test_a_directory_or_bytes_that_are_no_text_are_clear_errors(tmp_path: Path) -> None:
@@ -154,15 +166,75 @@ def test_an_override_of_an_inner_kind_starts_that_section_anew(load: Load) -> No
     assert config.train == TrainConfig(steps=3, schedule=ConstantSchedule(warmup_steps=5))
 
 
-@pytest.mark.parametrize("kind", ["model.kind=bigram-count", "model={kind: bigram-count}"])
+@pytest.mark.parametrize("kind", ["model.kind=ngram", "model={kind: ngram}"])
 def test_an_override_to_closed_form_drops_the_training_of_the_file_alone(
     load: Load, problems_of: ProblemsOf, kind: str
 ) -> None:
     text = f"{MLP}train: {{steps: 3}}\n"
-    assert load(text, "model.k=2", kind) == Config(model=BigramCountConfig(k=2))
+    assert load(text, "model.order=2", kind) == Config(model=NgramConfig(order=2))
     ((where, what, _),) = problems_of(text, "train.schedule.kind=cosine", kind)
     assert where == "--set train.schedule.kind"
     assert "takes no training options" in what
+
+
+def test_an_override_reaches_into_a_section_of_a_model(load: Load) -> None:
+    text = "model: {kind: wavenet, initialization: {factor: 2}}\n"
+    assert load(text).model == WaveNetConfig(
+        initialization=InitializationConfig(method="normal", factor=2)
+    )
+    expected = WaveNetConfig(initialization=InitializationConfig(method="torch", factor=2))
+    assert load(text, "model.initialization.method=torch").model == expected
+    whole = load(MLP, "model.initialization={method: zeros}").model
+    assert load(MLP, "model.initialization.method=zeros").model == whole
+    assert whole == MLPConfig(initialization=InitializationConfig(method="zeros"))
+
+
+ENSEMBLE = "model: {kind: ensemble, members: [{kind: mlp, hidden_dim: 5}, {kind: gru}]}\n"
+
+
+def test_an_override_sets_the_whole_list_of_members(load: Load) -> None:
+    expected = EnsembleConfig(members=(LSTMConfig(), GRUConfig(hidden_dim=3)))
+    members = "model.members=[{kind: lstm}, {kind: gru, hidden_dim: 3}]"
+    assert load(ENSEMBLE, members).model == expected
+    # The kind may come before or after.
+    assert load(MLP, "model.kind=ensemble", members).model == expected
+    assert load(MLP, members, "model.kind=ensemble").model == expected
+
+
+def test_an_override_reaches_one_member_by_its_number(load: Load) -> None:
+    members = (MLPConfig(hidden_dim=32), GRUConfig(num_layers=2))
+    overrides = ["model.members.0.hidden_dim=32", "model.members.1.num_layers=2"]
+    assert load(ENSEMBLE, *overrides).model == EnsembleConfig(members=members)
+    # Whole lists come first, whatever the order on the command line.
+    whole = "model.members=[{kind: mlp, context_length: 2}, {kind: gru}]"
+    assert load(ENSEMBLE, *overrides, whole).model == EnsembleConfig(
+        members=(MLPConfig(context_length=2, hidden_dim=32), GRUConfig(num_layers=2))
+    )
+    inner = load(ENSEMBLE, "model.members.0.initialization.factor=2").model
+    assert inner == EnsembleConfig(
+        members=(
+            MLPConfig(hidden_dim=5, initialization=InitializationConfig(factor=2)),
+            GRUConfig(),
+        )
+    )
+
+
+@pytest.mark.parametrize("kind", ["model.members.0.kind=lstm", "model.members.0={kind: lstm}"])
+def test_an_override_of_the_kind_of_a_member_drops_the_keys_of_that_member_alone(
+    load: Load, kind: str
+) -> None:
+    expected = EnsembleConfig(members=(LSTMConfig(embedding_dim=3), GRUConfig()))
+    assert load(ENSEMBLE, "model.members.0.embedding_dim=3", kind).model == expected
+    same = load(ENSEMBLE, "model.members.0.kind=mlp")
+    assert same == load(ENSEMBLE)
+
+
+def test_an_override_of_a_list_of_values_keeps_its_turn(load: Load) -> None:
+    config = load(MLP, "data={source: x}", "data.fractions=[1, 0, 0]")
+    assert config.data == DataConfig(source="x", fractions=(1, 0, 0))
+    text = f"{MLP}data: {{fractions: [0.8, 0.1, 0.1]}}\n"
+    one_by_one = ["data.fractions.0=0.5", "data.fractions.1=0.4"]
+    assert load(text, *one_by_one).data.fractions == (0.5, 0.4, 0.1)
 
 
 def test_a_problem_with_a_default_of_the_new_kind_is_not_blamed_on_a_dropped_line(
@@ -180,6 +252,13 @@ def test_a_problem_with_a_default_of_the_new_kind_is_not_blamed_on_a_dropped_lin
         ("foo", "--set foo", "expected KEY=VALUE"),
         ("=1", "--set =1", "expected a dotted key before `=`"),
         ("a..b=1", "--set a..b=1", "expected a dotted key before `=`"),
+        (
+            "model.members.0.hidden_dim=1",
+            "--set model.members.0.hidden_dim",
+            "model.members.0.hidden_dim: `model.members` is no list, but null",
+        ),
+        ("model.0=1", "--set model.0", 'model.0: `model` is no list, but {"kind": "mlp"}'),
+        ("0=1", "--set 0", "0: unknown key"),
         ("seed=[1", "--set seed", "not valid YAML: expected ',' or ']', but got '<stream end>'"),
         ("seed=&x 1", "--set seed", "anchors (`&name`) are not allowed"),
     ],
@@ -190,7 +269,28 @@ def test_an_override_that_cannot_be_applied_is_a_problem(
     assert [problem[:2] for problem in problems_of(f"seed: 5\n{MLP}", override)] == [(where, what)]
 
 
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("model.members.2.kind=mlp", "`model.members` has 2 items, the first is 0"),
+        ("model.members.2={kind: mlp}", "`model.members` has 2 items, the first is 0"),
+        ("model.members.first=1", "`model.members` is a list, whose items are numbered from 0"),
+        ("model.members.99999999=1", "`model.members` is a list, whose items are numbered from 0"),
+    ],
+)
+def test_an_override_of_a_member_that_is_not_there_is_a_problem(
+    problems_of: ProblemsOf, override: str, what: str
+) -> None:
+    key = override.partition("=")[0]
+    assert [problem[:2] for problem in problems_of(ENSEMBLE, override)] == [
+        (f"--set {key}", f"{key}: {what}")
+    ]
+
+
 @given(st.lists(st.text(), max_size=3))
+@example(["model.members=[{kind: mlp}]", "model.members.0.0=1", "model.members.0=[]"])
+@example(["model={kind: ensemble, members: [1]}", "model.members.0.kind=mlp"])
+@example(["model.members=[{kind: [1]}, {}]", "model.kind=ensemble", "model.members.1.kind={}"])
 @example(["train." * 5000 + "steps=1"])
 @example(["model={kind: [1]}", "train.schedule.kind={a: 1}", "kind=mlp", "model.kind="])
 @example(["model.kind.kind=mlp", "model=3", "model.kind=mlp"])
@@ -244,10 +344,23 @@ trained_models = st.one_of(
     st.just(BigramConfig()),
     st.builds(MLPConfig, norm=st.just("batch"), norm_statistics=st.sampled_from([None, "running"])),
     st.builds(TransformerConfig, dropout=share_below_one),
+    st.builds(
+        WaveNetConfig,
+        initialization=st.builds(
+            InitializationConfig, method=st.just("torch"), factor=positive, output_factor=positive
+        ),
+    ),
 )
+ensembles = st.builds(
+    EnsembleConfig, members=st.lists(trained_models, min_size=2, max_size=4).map(tuple)
+)
+models = trained_models | ensembles
+closed_form_models = st.builds(
+    NgramConfig, smoothing=st.just("add-k"), k=st.none() | positive
+) | st.builds(NgramConfig, discounts=st.tuples(*[st.floats(0, count) for count in (1, 2, 3)]))
 configs = st.one_of(
-    st.builds(Config, seed=warmups, data=data_configs, model=trained_models, train=train_configs),
-    st.builds(Config, data=data_configs, model=st.builds(BigramCountConfig, k=positive)),
+    st.builds(Config, seed=warmups, data=data_configs, model=models, train=train_configs),
+    st.builds(Config, data=data_configs, model=closed_form_models),
 )
 
 
@@ -263,8 +376,59 @@ def test_the_json_form_reloads_to_an_equal_config(config: Config) -> None:
     assert config_from_dict(json.loads(json.dumps(config_to_dict(config))), "x") == config
 
 
+def kinds_of(union: object) -> list[type[Section]]:
+    return list(get_args(get_args(union)[0]))
+
+
+@pytest.mark.parametrize("kind", kinds_of(ModelConfig))
+def test_every_kind_of_model_reloads_equal(kind: type[Section]) -> None:
+    assert_reloads(Config.model_validate({"model": kind()}))
+
+
+@pytest.mark.parametrize("kind", kinds_of(ScheduleConfig))
+def test_every_schedule_reloads_equal(kind: type[Section]) -> None:
+    assert_reloads(Config.model_validate({"model": MLPConfig(), "train": {"schedule": kind()}}))
+
+
+@pytest.mark.parametrize("kind", kinds_of(OptimizerConfig))
+def test_every_optimizer_reloads_equal(kind: type[Section]) -> None:
+    size = None if kind is LBFGSConfig else 8
+    train = {"optimizer": kind(), "batch_size": size}
+    assert_reloads(Config.model_validate({"model": MLPConfig(), "train": train}))
+
+
+def test_the_largest_ensemble_reloads_equal() -> None:
+    assert_reloads(Config(model=EnsembleConfig(members=(TransformerConfig(),) * 64)))
+
+
+def assert_reloads(config: Config) -> None:
+    document = parse_yaml(dump_config(config), "x")
+    assert config_from_dict(document.values, "x") == config
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(config))), "x") == config
+
+
+def test_a_dump_shows_the_members_of_an_ensemble_one_below_the_other() -> None:
+    members = (BigramConfig(), GRUConfig(hidden_dim=3, output_factor=0.5))
+    dump = dump_config(Config(model=EnsembleConfig(members=members)))
+    assert (
+        "model:\n"
+        "  kind: ensemble\n"
+        "  members:\n"
+        "    - kind: bigram\n"
+        "    - kind: gru\n"
+        "      embedding_dim: 64\n"
+        "      hidden_dim: 3\n"
+        "      num_layers: 1\n"
+        "      norm: none\n"
+        "      dropout: 0.0\n"
+        "      output_factor: 0.5\n"
+        "train:\n"
+    ) in dump
+
+
 def test_a_dump_shows_every_field_in_order() -> None:
-    config = Config(model=BigramCountConfig(k=1e16), data=DataConfig(fractions=(0.5, 0.25, 0.25)))
+    model = NgramConfig(order=2, smoothing="add-k", k=1e16)
+    config = Config(model=model, data=DataConfig(fractions=(0.5, 0.25, 0.25)))
     assert dump_config(config) == (
         "seed: 1\n"
         "data:\n"
@@ -274,8 +438,12 @@ def test_a_dump_shows_every_field_in_order() -> None:
         "  seed: null\n"
         "  max_name_length: 256\n"
         "model:\n"
-        "  kind: bigram-count\n"
+        "  kind: ngram\n"
+        "  order: 2\n"
+        "  smoothing: add-k\n"
         "  k: 1e+16\n"
+        "  discounts: null\n"
+        "  tune: false\n"
     )
 
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 import makemore
 from makemore.errors import ConfigError
-from makemore.strict_yaml import MAX_BYTES, MAX_DEPTH, parse_yaml, render_yaml
+from makemore.strict_yaml import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    Place,
+    parse_yaml,
+    render_value,
+    render_yaml,
+)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +235,40 @@ def test_a_string_that_looks_like_something_else_survives(text: str) -> None:
 def test_sections_are_rendered_as_blocks_and_lists_on_one_line() -> None:
     values = {"a": {"b": {"c": None}, "d": [1, 0.5, "x", True]}, "e": "1"}
     assert render_yaml(values) == 'a:\n  b:\n    c: null\n  d: [1, 0.5, x, true]\ne: "1"\n'
+
+
+def test_lists_of_sections_are_rendered_as_blocks() -> None:
+    members = [{"kind": "a", "b": {"c": [1, 2]}}, {"kind": "d"}]
+    rendered = render_yaml({"model": {"members": members}, "seed": 1})
+    assert rendered == (
+        "model:\n  members:\n    - kind: a\n      b:\n        c: [1, 2]\n    - kind: d\nseed: 1\n"
+    )
+    assert parse_yaml(rendered, "x").values == {"model": {"members": members}, "seed": 1}
+    on_one_line = "[{kind: a, b: {c: [1, 2]}}, {kind: d}]"
+    assert render_value(members) == on_one_line
+    assert parse_yaml(f"x: {on_one_line}", "x").values == {"x": members}
+
+
+def test_what_stands_in_a_list_has_a_place() -> None:
+    document = parse_yaml("a:\n  - b: 1\n  - c: 2\n    d: [3,\n      4]\n", "f.yaml")
+    where = {path: place.where for path, place in document.places.items()}
+    assert where[("a", 0)] == where[("a", 0, "b")] == "f.yaml:2"
+    assert where[("a", 1)] == where[("a", 1, "c")] == "f.yaml:3"
+    assert where[("a", 1, "d")] == where[("a", 1, "d", 0)] == "f.yaml:4"
+    assert where[("a", 1, "d", 1)] == "f.yaml:5"
+
+
+def test_an_item_of_a_list_is_replaced_with_its_places() -> None:
+    document = parse_yaml("a:\n  - b: 1\n    c: 2\n  - d\n", "f.yaml")
+    document.set(("a", 0), {"c": 3}, Place(9, "here"))
+    assert document.values == {"a": [{"c": 3}, "d"]}
+    assert document.place(("a", 0, "c")) == Place(9, "here")
+    assert document.place(("a", 1)).where == "f.yaml:4"
+    assert document.get(("a", 0, "c")) == 3
+    assert document.get(("a", 2)) is None
+    assert document.get(("a", "b")) is None
+    with pytest.raises(ValueError, match="`a` has 2 items, the first is 0"):
+        document.set(("a", 2), 1, Place(9, "here"))
 
 
 def test_no_other_module_knows_yaml() -> None:

@@ -1,0 +1,118 @@
+"""What can be configured about the training."""
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from makemore.config.optimizers import AdamWConfig, LBFGSConfig, OptimizerConfig
+from makemore.config.schedules import LinearSchedule, ScheduleConfig
+from makemore.config.section import (
+    Count,
+    CountOrZero,
+    InnerShare,
+    Positive,
+    PositiveOrZero,
+    Section,
+    ShareBelowOne,
+)
+
+DEFAULT_KINDS = {"schedule": "linear", "optimizer": "adamw"}
+
+
+class TrainConfig(Section):
+    steps: Count = Field(default=2000, description="Updates to make, if nothing ends them earlier.")
+    max_epochs: Positive | None = Field(
+        default=None,
+        le=1e9,
+        description="End earlier, after this many passes over the training names.",
+    )
+    batch_size: Count | None = Field(
+        default=256, description="Names a step; null takes all of them in every step."
+    )
+    replacement: bool = Field(
+        default=False,
+        description="Draw the names of every step anew from all of them, instead of going through "
+        "all names once an epoch.",
+    )
+    learning_rate: Positive = Field(default=0.01, description="The peak of the learning rate.")
+    schedule: ScheduleConfig = Field(
+        default=LinearSchedule(), description="The learning rate as a function of the step."
+    )
+    optimizer: OptimizerConfig = Field(
+        default=AdamWConfig(), description="How a gradient becomes an update."
+    )
+    label_smoothing: ShareBelowOne = Field(
+        default=0.0,
+        description="Share of the target's probability that is spread over all characters "
+        "(Szegedy et al. 2016).",
+    )
+    l2_penalty: PositiveOrZero = Field(
+        default=0.0,
+        description="Adds half of this, times the sum of the squares of all matrices, to the loss "
+        "(Tikhonov 1963; Krogh & Hertz 1991).",
+    )
+    l1_penalty: PositiveOrZero = Field(
+        default=0.0,
+        description="Adds this, times the sum of the absolute values of all matrices, to the loss "
+        "(Tibshirani 1996).",
+    )
+    l1_method: Literal["subgradient", "proximal"] | None = Field(
+        default=None,
+        description="How the L1 penalty is minimized: by its `subgradient` (Shor 1985), or by the "
+        "`proximal` step, which stops a weight at zero instead of crossing it (Daubechies, Defrise "
+        "& De Mol 2004); null means proximal.",
+    )
+    max_gradient_norm: Positive | None = Field(
+        default=None,
+        description="Scale a longer gradient down to this norm (Pascanu et al. 2013); null never "
+        "does.",
+    )
+    max_gradient_value: Positive | None = Field(
+        default=None,
+        description="Cut every component of the gradient at plus and minus this (Mikolov 2012); "
+        "null never does.",
+    )
+    average_decay: InnerShare | None = Field(
+        default=None,
+        description="Evaluate and keep an exponential moving average of the weights with this "
+        "decay a step (Polyak & Juditsky 1992); null keeps the weights themselves.",
+    )
+    evaluate_every: Count = Field(default=200, description="Steps from one evaluation to the next.")
+    patience: Count | None = Field(
+        default=None,
+        description="Stop after this many evaluations without a better validation loss "
+        "(Prechelt 1998).",
+    )
+    log_every: Count = Field(default=20, description="Steps from one logged record to the next.")
+    num_samples: CountOrZero = Field(
+        default=5, description="Names drawn at each evaluation, to look at."
+    )
+
+    @field_validator("replacement")
+    @classmethod
+    def _check_replacement(cls, replacement: bool, info: ValidationInfo) -> bool:
+        if replacement and info.data.get("batch_size", 0) is None:
+            raise ValueError("has no effect on a full batch (`batch_size: null`)")
+        return replacement
+
+    @field_validator("optimizer")
+    @classmethod
+    def _check_optimizer(cls, optimizer: object, info: ValidationInfo) -> object:
+        if isinstance(optimizer, LBFGSConfig) and info.data.get("batch_size") is not None:
+            raise ValueError("`lbfgs` needs the full batch, `train.batch_size: null`")
+        return optimizer
+
+    @field_validator("l1_method")
+    @classmethod
+    def _check_l1_method(cls, method: str | None, info: ValidationInfo) -> str | None:
+        if method is not None and info.data.get("l1_penalty") == 0:
+            raise ValueError("has no effect without an `l1_penalty`")
+        return method
+
+    @field_validator("l1_method", "l1_penalty", "max_gradient_norm", "max_gradient_value")
+    @classmethod
+    def _check_lbfgs(cls, value: object, info: ValidationInfo) -> object:
+        # What changes a gradient or a weight after the loss was computed misleads a line search.
+        if value and isinstance(info.data.get("optimizer"), LBFGSConfig):
+            raise ValueError("cannot be used with `lbfgs`, whose steps follow the loss alone")
+        return value
