@@ -6,6 +6,7 @@ padded name, V vocabulary, C context, D embedding, H heads, K head size, F hidde
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -42,8 +43,26 @@ class LanguageModel(nn.Module, ABC):
 
 
 class ClosedFormModel(LanguageModel):
-    """A model that is fitted in one pass over the corpus, without gradient steps."""
+    """A model that is fitted in one pass over the corpus, without gradient steps.
+
+    How large its tensors are depends on the names, so they are loaded by a method of their own.
+    """
 
     @abstractmethod
-    def fit(self, corpus: Corpus) -> None:
-        """Set the parameters from the names of `corpus`; what was there before is forgotten."""
+    def fit(self, corpus: Corpus, held_out: Corpus) -> None:
+        """Set the tables from the names of `corpus`; what was there before is forgotten.
+
+        `held_out` are names to choose by, where the config asks for a choice.
+        """
+
+    @abstractmethod
+    def load_tables(self, tables: Mapping[str, Tensor]) -> None:
+        """Become the model that `tables` are the `state_dict()` of.
+
+        Raises ValueError with what is wrong, and stays as it was, where they are those of no model
+        with this config and vocabulary.
+        """
+
+    @abstractmethod
+    def description(self) -> dict[str, object]:
+        """What the fit settled on, given, estimated or chosen: JSON-ready."""
