@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from makemore.config import MLPConfig
-from makemore.models.batch_norm import BatchNorm, recompute_statistics
-from makemore.models.mlp import contexts
+from makemore.models.batch_norm import BatchNorm, fold, recompute_statistics
+from makemore.models.jagged import contexts
 from tests.test_models import (
     NAMES,
     all_models,
@@ -23,7 +23,8 @@ DEFAULT_MOMENTUM = 0.1
 
 
 def random_mlp(statistics: str | None, dtype: torch.dtype = torch.float64) -> Any:
-    config = small(MLPConfig, norm="batch", norm_statistics=statistics, context_length=2)
+    changes = {"norm": "batch", "norm_statistics": statistics, "context_length": 2, "num_layers": 1}
+    config = small(MLPConfig, **changes)
     return random_model(config, dtype)
 
 
@@ -31,7 +32,7 @@ def pre_activations(model: Any, names: list[str]) -> Tensor:
     """(N, F) float64: what goes into the norm, at once for all characters of `names`."""
     with torch.no_grad():
         embedded_NCD = model.embedding(contexts(batch_of(names), model.context_length)).double()
-    rows_NF: Tensor = embedded_NCD.flatten(1) @ model.hidden.weight.detach().double().T
+    rows_NF: Tensor = embedded_NCD.flatten(1) @ model.hidden[0].linear.weight.detach().double().T
     return rows_NF
 
 
@@ -60,8 +61,9 @@ def test_recomputed_statistics_are_those_of_all_names_at_once(
 def test_recomputed_statistics_normalize_the_training_names_exactly() -> None:
     model = random_mlp("recomputed")
     recompute_statistics(model, corpus_of(NAMES), 2)
-    rows_NF = model.norm(model.hidden(model.embedding(contexts(batch_of(NAMES), 2)).flatten(1)))
-    standard_NF = (rows_NF - model.norm.bias) / model.norm.weight
+    norm = model.hidden[0].norm
+    rows_NF = norm(pre_activations(model, NAMES))
+    standard_NF = (rows_NF - norm.bias) / norm.weight
     assert_same(standard_NF.mean(0), torch.zeros(12).double(), 1e-10)
     # The layer adds epsilon = 1e-5 to the variance.
     variance_F = moments(model)[1]
@@ -77,9 +79,9 @@ def test_running_statistics_are_left_alone() -> None:
 
 def test_of_two_layers_the_second_sees_what_the_first_passes_on_in_eval_mode() -> None:
     model = random_mlp("recomputed")
-    first = model.norm
+    first = model.hidden[0].norm
     second = BatchNorm(12, "recomputed").double()
-    model.norm = nn.Sequential(first, second)
+    model.hidden[0].norm = nn.Sequential(first, second)
     assert recompute_statistics(model, corpus_of(NAMES), 2) == 2
     passed_on_NF = first(pre_activations(model, NAMES))
     assert_same(second.running_mean, passed_on_NF.mean(0), 1e-10)
@@ -102,7 +104,8 @@ def test_in_training_a_batch_is_normalized_by_its_own_real_characters() -> None:
     assert len(rows_NF) == 5 + 2 + 13
     mean_F, variance_F = rows_NF.mean(0), rows_NF.var(0, correction=0)
     normalized_NF = (rows_NF - mean_F) / (variance_F + 1e-5).sqrt()
-    hidden_NF = normalized_NF * model.norm.weight + model.norm.bias
+    norm = model.hidden[0].norm
+    hidden_NF = normalized_NF * norm.weight + norm.bias
     expected = functional.linear(hidden_NF.tanh(), model.output.weight, model.output.bias)
     assert_same(model.train()(batch_of(names)), expected)
     # Ioffe & Szegedy 2015, section 3.1: the running variance takes the unbiased estimate.
@@ -116,3 +119,22 @@ def test_in_eval_mode_a_batch_changes_no_statistics() -> None:
     before = moments(model)
     logits_of_names(model, NAMES)
     assert all(torch.equal(*pair) for pair in zip(moments(model), before, strict=True))
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_a_folded_linear_layer_does_what_both_layers_did_in_eval_mode(
+    has_bias: bool, dtype: torch.dtype, tolerance: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    linear, norm = nn.Linear(5, 4, bias=has_bias).to(dtype), BatchNorm(4, "running").to(dtype)
+    with torch.no_grad():
+        for tensor in (*linear.parameters(), norm.weight, norm.bias, norm.running_mean):
+            assert tensor is not None
+            tensor.normal_(generator=generator)
+        assert norm.running_var is not None
+        norm.running_var.uniform_(0.1, 3, generator=generator)
+    rows_NF = torch.randn(7, 5, dtype=dtype, generator=generator)
+    folded = fold(linear, norm.eval())
+    assert folded.weight.dtype == dtype
+    assert_same(folded(rows_NF), norm(linear(rows_NF)), tolerance)

@@ -54,9 +54,12 @@ def _input_moments(
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance (F,), float64, of what goes into `layer` over the whole corpus."""
     sums: list[Tensor] = []
+    num_rows = 0
 
     def accumulate(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal num_rows
         rows_NF = inputs[0].double()
+        num_rows += len(rows_NF)
         sums.append(torch.stack([rows_NF.sum(0), rows_NF.square().sum(0)]))
 
     hook = layer.register_forward_pre_hook(accumulate)
@@ -65,5 +68,28 @@ def _input_moments(
             model(batch)
     finally:
         hook.remove()
-    mean, mean_square = torch.stack(sums).sum(0) / corpus.num_chars
+    mean, mean_square = torch.stack(sums).sum(0) / num_rows
     return mean, mean_square - mean.square()
+
+
+@torch.no_grad()
+def fold(linear: nn.Linear, norm: BatchNorm) -> nn.Linear:
+    """The linear layer that does what `norm(linear(x))` does in eval mode.
+
+    Its weights are those of `linear` times gain / sqrt(variance + epsilon), computed in float64.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    bias = norm.bias.double() - norm.running_mean.double() * scale
+    if linear.bias is not None:
+        bias += linear.bias.double() * scale
+    folded = nn.Linear(
+        linear.in_features,
+        linear.out_features,
+        device=linear.weight.device,
+        dtype=linear.weight.dtype,
+    )
+    folded.weight.copy_(linear.weight.double() * scale[:, None])
+    folded.bias.copy_(bias)
+    return folded

@@ -1,45 +1,33 @@
 """Bengio's multilayer perceptron over the embeddings of the last few characters.
 
 Bengio, Ducharme, Vincent & Janvin, "A Neural Probabilistic Language Model" (JMLR 2003), without its
-optional direct connections from the embeddings to the output. With `norm: batch`, batch
-normalization before the tanh: Ioffe & Szegedy (2015).
+optional direct connections from the embeddings to the output. It grows by what came later: any
+number of hidden layers, normalization before the activation (Ioffe & Szegedy 2015), residual
+branches (He et al. 2016).
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from makemore.config import MLPConfig
 from makemore.corpus import Batch
 from makemore.models.base import LanguageModel, State
-from makemore.models.batch_norm import BatchNorm
+from makemore.models.hidden import HiddenLayer, ResidualLayer, build_norm
+from makemore.models.initialization import initialize_output
+from makemore.models.jagged import contexts
 from makemore.vocab import BOUNDARY
 
 
 class MLP(LanguageModel):
-    """context_length ids -> embeddings, concatenated -> hidden (tanh) -> logits."""
+    """context_length ids -> embeddings, concatenated -> hidden layers -> logits."""
 
     def __init__(self, config: MLPConfig, vocabulary_size: int) -> None:
         super().__init__()
         self.context_length = config.context_length
         self.embedding = nn.Embedding(vocabulary_size, config.embedding_dim)
-        # Batch normalization subtracts the mean, and with it any bias before it.
-        self.hidden = nn.Linear(
-            config.context_length * config.embedding_dim,
-            config.hidden_dim,
-            bias=config.norm == "none",
-        )
-        self.norm = (
-            nn.Identity()
-            if config.norm == "none"
-            else BatchNorm(config.hidden_dim, config.norm_statistics or "recomputed")
-        )
+        self.hidden = nn.Sequential(*_hidden_layers(config))
         self.output = nn.Linear(config.hidden_dim, vocabulary_size)
-        # The gain of tanh keeps the variance of its inputs; small output weights start the softmax
-        # near uniform.
-        nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="tanh")
-        nn.init.normal_(self.output.weight, std=0.1 * config.hidden_dim**-0.5)
-        nn.init.zeros_(self.output.bias)
+        initialize_output(self.output, config.initialization)
 
     def forward(self, batch: Batch) -> Tensor:
         return self._logits(contexts(batch, self.context_length))
@@ -55,14 +43,26 @@ class MLP(LanguageModel):
         return self._logits(context_BC), (context_BC,)
 
     def _logits(self, context_NC: Tensor) -> Tensor:
-        hidden_NF = self.norm(self.hidden(self.embedding(context_NC).flatten(1)))
-        logits_NV: Tensor = self.output(functional.tanh(hidden_NF))
+        logits_NV: Tensor = self.output(self.hidden(self.embedding(context_NC).flatten(1)))
         return logits_NV
 
 
-def contexts(batch: Batch, context_length: int) -> Tensor:
-    """(N, C): each input and those before it in its name, boundaries where there are none."""
-    back_C = torch.arange(context_length - 1, -1, -1, device=batch.inputs.device)
-    places_NC = torch.arange(batch.num_chars, device=batch.inputs.device)[:, None] - back_C
-    inside_NC = batch.positions()[:, None] >= back_C
-    return torch.where(inside_NC, batch.inputs[places_NC.clamp(min=0)], BOUNDARY)
+def _hidden_layers(config: MLPConfig) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    in_dim = config.context_length * config.embedding_dim
+    for index in range(config.num_layers):
+        hidden = HiddenLayer(
+            in_dim,
+            config.hidden_dim,
+            norm=build_norm(config.norm, config.hidden_dim, config.norm_statistics or "recomputed"),
+            activation=config.activation,
+            initialization=config.initialization,
+            dropout=config.dropout,
+        )
+        in_residual = config.residual and index > 0
+        branches = config.num_layers - 1
+        layers.append(
+            ResidualLayer(hidden, config.initialization, branches) if in_residual else hidden
+        )
+        in_dim = config.hidden_dim
+    return layers
