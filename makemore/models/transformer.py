@@ -1,15 +1,15 @@
 """A decoder-only transformer.
 
-Vaswani et al., "Attention Is All You Need" (2017); normalization before each branch, learned
-positions, GELU, and residual branches that start smaller the more of them there are, as in GPT-2
-(Radford et al. 2019). It differs in
+Vaswani et al., "Attention Is All You Need" (2017). The defaults are those of GPT-2 (Radford et al.
+2019): normalization before each branch, learned positions, GELU, and residual branches that start
+smaller the more of them there are. It differs in
 
 - the scale of the initial weights (variance 1/fan_in);
 - dropout: on the embeddings and the branches, not on the attention weights, which would cost the
   fused kernel;
 - what happens after `context_length` characters: each character attends to itself and the
-  `context_length` - 1 before it, and all later positions share the last position's embedding, so
-  that a name of any length has a probability.
+  `context_length` - 1 before it. Learned positions beyond share the last one's embedding, all
+  others go on, so that a name of any length has a probability.
 """
 
 from typing import cast
@@ -20,167 +20,160 @@ from torch.nn import functional
 
 from makemore.config import TransformerConfig
 from makemore.corpus import Batch
+from makemore.models.activations import build_activation
+from makemore.models.attention import Attention
 from makemore.models.base import LanguageModel, State
+from makemore.models.hidden import build_norm
+from makemore.models.initialization import initialize, initialize_branch, initialize_output
+from makemore.models.jagged import PaddedNames
+from makemore.models.positions import rotations, sinusoids
 
 
 class Transformer(LanguageModel):
-    """Embeddings of character and position -> blocks -> norm -> logits."""
+    """Embeddings of character and position -> blocks -> norm -> logits.
+
+    Tied, one matrix does both: drawn with variance 1/width, it is multiplied by sqrt(width) where
+    it embeds (Vaswani et al. 2017, section 3.4) and by a learned scale where it gives the logits.
+    A normalized vector is sqrt(width) long and, at first, most like the embedding of the character
+    that it stands for. The scale starts at output_factor / sqrt(width), so that the logit of this
+    one starts near output_factor, whatever the width, and all others below it.
+    """
 
     def __init__(self, config: TransformerConfig, vocabulary_size: int) -> None:
         super().__init__()
         width = config.embedding_dim
+        self.positions = config.positions
         self.context_length = config.context_length
+        self.head_dim = width // config.num_heads
+        self.tied = config.tied_embeddings
+        # Norms make the scale of the embeddings set only how soon the branches are heard.
         self.character_embedding = nn.Embedding(vocabulary_size, width)
-        self.position_embedding = nn.Embedding(config.context_length, width)
+        nn.init.normal_(self.character_embedding.weight, std=width**-0.5 if self.tied else 1.0)
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.context_length, width)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, vocabulary_size, bias=False)
-        # Layer norm comes first in every branch, so the scale of the embeddings only sets how soon
-        # the branches are heard; small output weights start the softmax near uniform.
-        nn.init.normal_(self.character_embedding.weight)
-        nn.init.normal_(self.position_embedding.weight)
-        nn.init.normal_(self.output.weight, std=0.1 * width**-0.5)
+        # A block that ends with a norm leaves nothing to do to another one.
+        self.norm = build_norm(config.norm if config.norm_place == "before" else "none", width)
+        if self.tied:
+            output_factor = config.initialization.output_factor
+            self.logit_scale = nn.Parameter(torch.tensor(output_factor * width**-0.5))
+        else:
+            self.output = nn.Linear(width, vocabulary_size, bias=False)
+            initialize_output(self.output, config.initialization)
 
     def forward(self, batch: Batch) -> Tensor:
-        names = PaddedNames(batch, self.context_length)
-        x_ND = self._embed(batch.inputs, names.position_N)
+        names = PaddedNames(batch)
+        x_ND, rotation_N1J = self._embed(batch.inputs, names.position_N)
         for block in self._blocks():
-            x_ND = block(x_ND, names)
-        logits_NV: Tensor = self.output(self.norm(x_ND))
-        return logits_NV
+            x_ND = block(x_ND, names, rotation_N1J)
+        return self._logits(x_ND)
 
     def start(self, num_names: int) -> State:
-        # Keys and values (B, H, 0, K) of every block: no character seen yet.
-        return tuple(part for block in self._blocks() for part in block.attention.start(num_names))
+        # How many characters were seen, which the caches, as long as the context at most, cannot
+        # tell; then keys and values of every block.
+        device = self.character_embedding.weight.device
+        num_seen_B = torch.zeros(num_names, dtype=torch.long, device=device)
+        caches = (part for block in self._blocks() for part in block.attention.start(num_names))
+        return num_seen_B, *caches
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
-        num_cached = state[0].shape[2]
-        x_BD = self._embed(ids_B, torch.full_like(ids_B, num_cached))
-        caches: list[Tensor] = []
+        num_seen_B, caches = state[0], state[1:]
+        x_BD, rotation_B1J = self._embed(ids_B, num_seen_B)
+        new_caches: list[Tensor] = []
         for i, block in enumerate(self._blocks()):
-            x_BD, cache = block.step(x_BD, state[2 * i : 2 * i + 2])
-            caches.extend(cache)
-        return self.output(self.norm(x_BD)), tuple(caches)
+            x_BD, cache = block.step(x_BD, caches[2 * i : 2 * i + 2], rotation_B1J)
+            new_caches.extend(cache)
+        return self._logits(x_BD), (num_seen_B + 1, *new_caches)
 
     def _blocks(self) -> list["Block"]:
         return cast("list[Block]", list(self.blocks))
 
-    def _embed(self, ids_N: Tensor, position_N: Tensor) -> Tensor:
-        position_N = position_N.clamp(max=self.context_length - 1)
-        x_ND = self.character_embedding(ids_N) + self.position_embedding(position_N)
-        embedded_ND: Tensor = self.dropout(x_ND)
-        return embedded_ND
+    def _embed(self, ids_N: Tensor, position_N: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the blocks read, and by what they turn queries and keys."""
+        x_ND: Tensor = self.character_embedding(ids_N)
+        width, dtype = x_ND.shape[1], x_ND.dtype
+        rotation_N1J = None
+        if self.tied:
+            x_ND = x_ND * width**0.5
+        if self.positions == "learned":
+            x_ND = x_ND + self.position_embedding(position_N.clamp(max=self.context_length - 1))
+        elif self.positions == "sinusoidal":
+            x_ND = x_ND + sinusoids(position_N, width, dtype)
+        elif self.positions == "rotary":
+            rotation_N1J = rotations(position_N, self.head_dim, dtype)
+        return self.dropout(x_ND), rotation_N1J
 
-
-def initialize(layer: nn.Linear, scale: float = 1.0) -> None:
-    """Weights that keep the variance of their inputs, times `scale` squared; no bias."""
-    nn.init.normal_(layer.weight, std=scale * layer.in_features**-0.5)
-    nn.init.zeros_(layer.bias)
-
-
-class PaddedNames:
-    """Where each of the N characters stands when names are padded on the right to (B, T)."""
-
-    def __init__(self, batch: Batch, context_length: int) -> None:
-        self.num_names = batch.num_names
-        self.num_positions = int(batch.lengths().max())
-        self.position_N = batch.positions()
-        name_B = torch.arange(batch.num_names, device=batch.offsets.device)
-        name_N = name_B.repeat_interleave(batch.lengths(), output_size=batch.num_chars)
-        self.slot_N = name_N * self.num_positions + self.position_N
-        # What causality alone does not forbid: only names longer than the context need a mask.
-        self.window_TT: Tensor | None = None
-        if self.num_positions > context_length:
-            position_T = torch.arange(self.num_positions, device=batch.offsets.device)
-            distance_TT = position_T[:, None] - position_T
-            self.window_TT = (distance_TT >= 0) & (distance_TT < context_length)
-
-    def pad(self, x_ND: Tensor) -> Tensor:
-        """(N, D) -> (B, T, D), zeros where a name has ended."""
-        x_SD = x_ND.new_zeros(self.num_names * self.num_positions, x_ND.shape[1])
-        return x_SD.index_copy(0, self.slot_N, x_ND).view(self.num_names, self.num_positions, -1)
-
-    def unpad(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) -> (N, D)."""
-        return x_BTD.reshape(self.num_names * self.num_positions, -1)[self.slot_N]
-
-
-class Attention(nn.Module):
-    """Causal multi-head self-attention."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.context_length = config.context_length
-        self.num_heads = config.num_heads
-        self.head_dim = config.embedding_dim // config.num_heads
-        self.query_key_value = nn.Linear(config.embedding_dim, 3 * config.embedding_dim)
-        self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
-        initialize(self.query_key_value)
-        initialize(self.output, scale=(2 * config.num_layers) ** -0.5)
-
-    def forward(self, x_ND: Tensor, names: PaddedNames) -> Tensor:
-        # Only attention mixes positions, so only here are names padded: right padding comes after
-        # every real character, where the causal mask hides it.
-        packed_BTD = names.pad(self.query_key_value(x_ND))
-        query_BHTK, key_BHTK, value_BHTK = self._heads(packed_BTD)
-        mixed_BHTK = functional.scaled_dot_product_attention(
-            query_BHTK,
-            key_BHTK,
-            value_BHTK,
-            attn_mask=names.window_TT,
-            is_causal=names.window_TT is None,
-        )
-        mixed_ND: Tensor = self.output(names.unpad(mixed_BHTK.transpose(1, 2)))
-        return mixed_ND
-
-    def start(self, num_names: int) -> State:
-        cache = self.output.weight.new_zeros(num_names, self.num_heads, 0, self.head_dim)
-        return cache, cache
-
-    def step(self, x_BD: Tensor, cache: State) -> tuple[Tensor, State]:
-        query_BH1K, key_BH1K, value_BH1K = self._heads(self.query_key_value(x_BD)[:, None])
-        key_BHTK = torch.cat([cache[0], key_BH1K], dim=2)
-        value_BHTK = torch.cat([cache[1], value_BH1K], dim=2)
-        mixed_BH1K = functional.scaled_dot_product_attention(query_BH1K, key_BHTK, value_BHTK)
-        first_kept = max(0, key_BHTK.shape[2] - (self.context_length - 1))
-        kept = (key_BHTK[:, :, first_kept:], value_BHTK[:, :, first_kept:])
-        attended_BD: Tensor = self.output(mixed_BH1K.flatten(1))
-        return attended_BD, kept
-
-    def _heads(self, packed_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, 3 H K) -> queries, keys and values, each (B, H, T, K)."""
-        split_BT3HK = packed_BTD.unflatten(2, (3, self.num_heads, self.head_dim))
-        query_BHTK, key_BHTK, value_BHTK = split_BT3HK.permute(2, 0, 3, 1, 4).unbind(0)
-        return query_BHTK, key_BHTK, value_BHTK
+    def _logits(self, x_ND: Tensor) -> Tensor:
+        x_ND = self.norm(x_ND)
+        if self.tied:
+            return functional.linear(x_ND, self.character_embedding.weight) * self.logit_scale
+        logits_NV: Tensor = self.output(x_ND)
+        return logits_NV
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """Attention, then a feed-forward net, each added to what it reads.
+
+    With the norm before, x + branch(norm(x)); with the norm after, norm(x + branch(x)).
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.norm_before = config.norm_place == "before"
+        self.attention_norm = build_norm(config.norm, config.embedding_dim)
+        self.attention = Attention(config)
+        self.feed_forward_norm = build_norm(config.norm, config.embedding_dim)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_ND: Tensor, names: PaddedNames, rotation_N1J: Tensor | None) -> Tensor:
+        read_ND = self._read(self.attention_norm, x_ND)
+        mixed_ND = self.attention(read_ND, names, rotation_N1J)
+        return self._think(self._add(self.attention_norm, x_ND, mixed_ND))
+
+    def step(self, x_BD: Tensor, cache: State, rotation_B1J: Tensor | None) -> tuple[Tensor, State]:
+        read_BD = self._read(self.attention_norm, x_BD)
+        mixed_BD, cache = self.attention.step(read_BD, cache, rotation_B1J)
+        return self._think(self._add(self.attention_norm, x_BD, mixed_BD)), cache
+
+    def _think(self, x_ND: Tensor) -> Tensor:
+        read_ND = self._read(self.feed_forward_norm, x_ND)
+        return self._add(self.feed_forward_norm, x_ND, self.feed_forward(read_ND))
+
+    def _read(self, norm: nn.Module, x_ND: Tensor) -> Tensor:
+        read_ND: Tensor = norm(x_ND) if self.norm_before else x_ND
+        return read_ND
+
+    def _add(self, norm: nn.Module, x_ND: Tensor, branch_ND: Tensor) -> Tensor:
+        sum_ND: Tensor = x_ND + self.dropout(branch_ND)
+        return sum_ND if self.norm_before else norm(sum_ND)
+
+
+class FeedForward(nn.Module):
+    """contract(activation(expand(x))), or contract(activation(gate(x)) * expand(x))."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width = config.embedding_dim
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(config)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(config.dropout)
-        initialize(self.expand)
-        initialize(self.contract, scale=(2 * config.num_layers) ** -0.5)
+        gated = config.feed_forward == "gated"
+        # 8/3 of the width, to a multiple of 8: three matrices with as many weights as two.
+        default_dim = 8 * max(1, round(width / 3)) if gated else 4 * width
+        hidden_dim = config.hidden_dim or default_dim
+        initialization = config.initialization
+        self.expand = nn.Linear(width, hidden_dim)
+        self.gate = nn.Linear(width, hidden_dim) if gated else None
+        self.activation = build_activation(config.activation)
+        self.contract = nn.Linear(hidden_dim, width)
+        initialize(self.expand, initialization, "identity" if gated else config.activation)
+        if self.gate is not None:
+            initialize(self.gate, initialization, config.activation)
+        initialize_branch(self.contract, initialization, 2 * config.num_layers)
 
-    def forward(self, x_ND: Tensor, names: PaddedNames) -> Tensor:
-        x_ND = x_ND + self.dropout(self.attention(self.attention_norm(x_ND), names))
-        mlp_ND: Tensor = self.dropout(self._mlp(x_ND))
-        return x_ND + mlp_ND
-
-    def step(self, x_BD: Tensor, cache: State) -> tuple[Tensor, State]:
-        mixed_BD, cache = self.attention.step(self.attention_norm(x_BD), cache)
-        x_BD = x_BD + mixed_BD
-        return x_BD + self._mlp(x_BD), cache
-
-    def _mlp(self, x_ND: Tensor) -> Tensor:
-        hidden_NF = functional.gelu(self.expand(self.mlp_norm(x_ND)))
+    def forward(self, x_ND: Tensor) -> Tensor:
+        if self.gate is None:
+            hidden_NF = self.activation(self.expand(x_ND))
+        else:
+            hidden_NF = self.activation(self.gate(x_ND)) * self.expand(x_ND)
         contracted_ND: Tensor = self.contract(hidden_NF)
         return contracted_ND
