@@ -5,9 +5,9 @@
     run = makemore.train(model="mlp")
     run.sample(10)
     run.evaluate("val")
+    makemore.mix([run, makemore.load("runs/bigram-1")], weights=[0.7, 0.3]).sample(10)
 
-`train`, `resume`, `load` and `Run` are imported when they are first used: `import makemore` alone
-loads no torch.
+What it exports is imported when it is first used: `import makemore` alone loads no torch.
 """
 
 import importlib
@@ -15,15 +15,24 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from makemore.ensemble import Ensemble as Ensemble
+    from makemore.ensemble import mix as mix
     from makemore.launch import resume as resume
     from makemore.launch import train as train
     from makemore.run import Run as Run
     from makemore.run import load as load
 
 __version__ = "0.1.0"
-__all__ = ["Run", "load", "resume", "train"]
+__all__ = ["Ensemble", "Run", "load", "mix", "resume", "train"]
 
-_HOMES = {"Run": "run", "load": "run", "resume": "launch", "train": "launch"}
+_HOMES = {
+    "Ensemble": "ensemble",
+    "Run": "run",
+    "load": "run",
+    "mix": "ensemble",
+    "resume": "launch",
+    "train": "launch",
+}
 
 # torch says this once where NumPy is not installed; makemore does not need NumPy.
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)

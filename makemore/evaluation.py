@@ -47,8 +47,8 @@ class Loss:
 
 
 @torch.no_grad()
-def name_nats(model: LanguageModel, corpus: Corpus) -> Tensor:
-    """(num_names,) float64 on the CPU: minus the log-probability of each name, its end included.
+def char_nats(model: LanguageModel, corpus: Corpus) -> Tensor:
+    """(num_chars,) float64 on the CPU: minus the log-probability of each character.
 
     The model's mode is left as it was found; in between it is eval mode.
     """
@@ -57,14 +57,17 @@ def name_nats(model: LanguageModel, corpus: Corpus) -> Tensor:
     nats = [torch.zeros(0, dtype=torch.float64)]
     for batch in corpus.batches(BATCH_SIZE):
         log_probabilities_NV = model(batch).double().log_softmax(1)
-        chosen_N = log_probabilities_NV.gather(1, batch.targets[:, None]).squeeze(1)
-        name_N = torch.arange(batch.num_names, device=chosen_N.device).repeat_interleave(
-            batch.lengths(), output_size=batch.num_chars
-        )
-        sums_B = chosen_N.new_zeros(batch.num_names).index_add_(0, name_N, chosen_N)
-        nats.append(-sums_B.cpu())
+        nats.append(-log_probabilities_NV.gather(1, batch.targets[:, None]).squeeze(1).cpu())
     model.train(was_training)
     return torch.cat(nats)
+
+
+def name_nats(model: LanguageModel, corpus: Corpus) -> Tensor:
+    """(num_names,) float64 on the CPU: minus the log-probability of each name, its end included."""
+    nats_N = char_nats(model, corpus)
+    name_B = torch.arange(corpus.num_names)
+    name_N = name_B.repeat_interleave(corpus.offsets.diff().cpu(), output_size=corpus.num_chars)
+    return nats_N.new_zeros(corpus.num_names).index_add_(0, name_N, nats_N)
 
 
 def summarize(nats_B: Tensor, lengths_B: Tensor) -> Loss:

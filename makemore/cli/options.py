@@ -21,3 +21,11 @@ RunPath = Annotated[
         help="A run directory or checkpoint file; default: the newest run under runs/.",
     ),
 ]
+RunPaths = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="RUN",
+        show_default=False,
+        help="Run directories or checkpoint files; default: the newest run under runs/.",
+    ),
+]

@@ -1,19 +1,33 @@
 """`makemore sample`."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from makemore.cli import output
-from makemore.cli.options import Device, Json, RunPath
+from makemore.cli.options import Device, Json, RunPaths
+from makemore.errors import UsageError
+
+if TYPE_CHECKING:
+    from makemore.trained_model import TrainedModel
 
 _SECONDS_BETWEEN_FLUSHES = 0.1
 
 
 def sample(
-    run: RunPath = None,
+    runs: RunPaths = None,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            help="Several runs as one, by the mean of their probabilities, weighted with `equal`, "
+            "`tuned` (on the validation names) or numbers such as 0.7,0.3 (divided by their sum).",
+        ),
+    ] = None,
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="How many names.")] = 20,
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="How every name begins.")] = "",
     temperature: Annotated[
@@ -47,10 +61,8 @@ def sample(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Draw new names from a trained run, one a line."""
-    from makemore.run import load
-
-    samples = load(run, device=device).draw(
+    """Draw new names, one a line, from a trained run or from a mixture of several."""
+    samples = _load(runs or [], mix, device).draw(
         count,
         prompt=prompt,
         temperature=temperature,
@@ -77,3 +89,19 @@ def sample(
         kind = " ".join(word for word, on in (("novel", novel), ("unique", unique)) if on)
         names = "name" if num_drawn == 1 else "names"
         output.say(f"only {num_drawn} {kind} {names} found; fewer restrictions find more")
+
+
+def _load(runs: Sequence[Path], weights: str | None, device: str) -> "TrainedModel":
+    from makemore.ensemble import mix, parse_weights
+    from makemore.run import load
+
+    if weights is None:
+        if len(runs) > 1:
+            hint = "give their weights, as in --mix 0.7,0.3, or --mix equal, or --mix tuned"
+            raise UsageError(f"{len(runs)} runs without --mix", hint=hint)
+        return load(*runs, device=device)
+    mixture = mix([load(run, device=device) for run in runs], parse_weights(weights))
+    if weights == "tuned":
+        shares = zip(mixture.runs, mixture.weights, strict=True)
+        output.say(f"weights: {', '.join(f'{run.name} {share:.4f}' for run, share in shares)}")
+    return mixture
