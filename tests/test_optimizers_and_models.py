@@ -1,0 +1,54 @@
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from makemore.config import AdamWConfig, MuonConfig
+from makemore.models import build_model
+from makemore.optim import Optimizer
+from tests.small_optimizers import OPTIMIZERS, named, train_config, update
+from tests.test_models import GRADIENT_CONFIGS, batch_of, describe, small
+
+FAMILIES: list[Any] = [small(kind) for kind in {type(config): 0 for config in GRADIENT_CONFIGS}]
+# A rate at which ten steps lower the loss of a small model.
+GOOD_RATES = {"sgd": 0.1, "adadelta": 1.0, "lbfgs": 1.0, "muon": 0.02}
+
+
+@pytest.mark.parametrize("model_config", FAMILIES, ids=describe)
+@pytest.mark.parametrize(
+    "config", {config.kind: config for config in reversed(OPTIMIZERS)}.values(), ids=named
+)
+def test_every_optimizer_lowers_the_loss_of_every_family(config: Any, model_config: Any) -> None:
+    if (config.kind, model_config.kind) == ("muon", "bigram"):
+        pytest.skip("refused, as tested above")
+    batch = batch_of(["dacb", "a", "abcdabcaabbd"])
+    torch.manual_seed(0)
+    model = build_model(model_config, 5)
+    optimizer = Optimizer(train_config(config), model)
+
+    def loss() -> Tensor:
+        return functional.cross_entropy(model(batch), batch.targets)
+
+    before = loss().item()
+    for _ in range(10):
+        update(model, optimizer, loss, GOOD_RATES.get(config.kind, 0.01))
+    assert loss().item() < before - 0.002
+
+
+@pytest.mark.parametrize("model_config", FAMILIES, ids=describe)
+@pytest.mark.parametrize("config", [AdamWConfig(weight_decay=0.1), MuonConfig()], ids=named)
+def test_every_parameter_is_updated_by_one_group(config: Any, model_config: Any) -> None:
+    if (config.kind, model_config.kind) == ("muon", "bigram"):
+        pytest.skip("refused, as tested above")
+    model = build_model(model_config, 5)
+    before = copy.deepcopy(model)
+    optimizer = Optimizer(train_config(config), model)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(0.01)
+    assert not any(map(torch.equal, model.parameters(), before.parameters()))
+    optimizer.zero_grad()
+    assert all(parameter.grad is None for parameter in model.parameters())
