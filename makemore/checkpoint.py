@@ -66,6 +66,8 @@ class Checkpoint:
     model: dict[str, Tensor]
     """Finite numbers only."""
     optimizer: dict[str, Tensor]
+    trained: dict[str, Tensor]
+    """The model's state in training where `model` holds the average of its weights, else empty."""
     corpora: dict[str, Tensor]
     """Split -> its names as ids (uint8, int16 or int32), each name followed by 0."""
 
@@ -182,6 +184,7 @@ def _groups(checkpoint: Checkpoint) -> Iterable[tuple[str, dict[str, Tensor]]]:
     return (
         ("model", checkpoint.model),
         ("optimizer", checkpoint.optimizer),
+        ("trained", checkpoint.trained),
         ("corpus", checkpoint.corpora),
     )
 
@@ -222,7 +225,9 @@ def _read(metadata: dict[str, str], views: dict[str, Any]) -> Checkpoint:
     if not isinstance(best, dict) or best.keys() != {"step", "loss", "evaluations_since"}:
         raise ValueError("its best is not step, loss and evaluations_since")
     vocabulary = _json("vocabulary", metadata["vocabulary"])
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "corpus": {}}
+    groups: dict[str, dict[str, Tensor]] = {
+        group: {} for group in ("model", "optimizer", "trained", "corpus")
+    }
     # deserialize() gives them in random order.
     for full_name in sorted(views):
         group, _, name = full_name.partition(".")
@@ -239,6 +244,7 @@ def _read(metadata: dict[str, str], views: dict[str, Any]) -> Checkpoint:
         evaluations_since_best=best["evaluations_since"],
         model=groups["model"],
         optimizer=groups["optimizer"],
+        trained=groups["trained"],
         corpora=groups["corpus"],
     )
 
@@ -293,10 +299,11 @@ def _problem(checkpoint: Checkpoint) -> str | None:
         for name, tensor in named.items():
             if tensor.dtype not in _DTYPES.values():
                 return f"tensor {f'{group}.{name}'!r} is of the unknown type {tensor.dtype}"
-    for name, tensor in checkpoint.model.items():
-        # NaN compares false, so this finds it as well.
-        if not bool(tensor.isfinite().all()):
-            return f"tensor {f'model.{name}'!r} holds NaN or infinity"
+    for group, named in (("model", checkpoint.model), ("trained", checkpoint.trained)):
+        for name, tensor in named.items():
+            # NaN compares false, so this finds it as well.
+            if not bool(tensor.isfinite().all()):
+                return f"tensor {f'{group}.{name}'!r} holds NaN or infinity"
     for name, tokens in checkpoint.corpora.items():
         if not _is_token_stream(tokens, len(checkpoint.vocabulary) + 1):
             return f"tensor {f'corpus.{name}'!r} is not a stream of its vocabulary's ids"

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import torch
 
+from makemore.batching import num_steps
 from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from makemore.config import Config, ModelConfig
+from makemore.config import Config, ModelConfig, NgramConfig
 from makemore.config_loading import config_from_dict, config_to_dict, load_config
 from makemore.corpus import Corpus
 from makemore.data import SPLITS, load_names, split_names
 from makemore.errors import CheckpointError, DataError, UsageError
+from makemore.job import Job, Progress, Report
 from makemore.models import LanguageModel, build_model
-from makemore.optim import state_shapes
+from makemore.optim import misfit
 from makemore.run import Run, load, open_checkpoint
 from makemore.run_directory import RunDirectory, create_run, find_run
 from makemore.runtime import (
@@ -25,7 +27,7 @@ from makemore.runtime import (
 )
 from makemore.shipped_files import resolve_preset
 from makemore.strict_yaml import render_value
-from makemore.training import Job, Progress, Report, num_steps, run_job
+from makemore.training import run_job
 from makemore.vocab import Vocabulary
 
 
@@ -67,6 +69,10 @@ def train(
     if not splits.train:
         hint = "more names, a larger share in data.fractions, or another data.seed"
         raise DataError("no names in the training split", where=resolved.data.source, hint=hint)
+    if isinstance(resolved.model, NgramConfig) and resolved.model.tune and not splits.val:
+        hint = "more names, a larger share in data.fractions, or model.tune=false"
+        what = "no names in the validation split, on which model.tune would choose"
+        raise DataError(what, where=resolved.data.source, hint=hint)
     vocabulary = Vocabulary.of(names)
     with catch_signals() as received_signal, own_generators(target):
         seed_generators(derive_seed(resolved.seed, "initialization"), torch.device("cpu"))
@@ -90,7 +96,7 @@ def train(
                 started=time.perf_counter(),
             )
             job.record("start", 0, **job.description())
-            run_job(job, Progress(), {})
+            run_job(job, Progress())
     return load(directory.path, device=str(target))
 
 
@@ -161,7 +167,7 @@ def resume(
             checkpoint.best_loss,
             checkpoint.evaluations_since_best,
         )
-        run_job(job, progress, checkpoint.optimizer)
+        run_job(job, progress, checkpoint)
     return load(directory.path, device=str(target))
 
 
@@ -200,14 +206,22 @@ def _require_fitting_optimizer(
     """The fused kernels believe the shapes that they are given."""
     if state.config.train is None or resolved.train is None:
         return
-    expected = state_shapes(state.config.train, state.model) if checkpoint.step else {}
-    if {name: tensor.shape for name, tensor in checkpoint.optimizer.items()} != expected or any(
-        tensor.dtype != torch.float32 for tensor in checkpoint.optimizer.values()
-    ):
+    averaged = state.config.train.average_decay is not None
+    expected = {k: (v.shape, v.dtype) for k, v in state.model.state_dict().items() if averaged}
+    if {k: (v.shape, v.dtype) for k, v in checkpoint.trained.items()} != expected:
         hint = "the file was not written by makemore, or by another version"
-        what = "its optimizer's state is not the one that its config describes"
+        what = "its weights in training are not those that its config describes"
         raise CheckpointError(what, where=str(path), hint=hint)
-    if state_shapes(resolved.train, state.model) != state_shapes(state.config.train, state.model):
+    if (resolved.train.average_decay is not None) != averaged:
+        what = "train.average_decay: an average cannot begin or end in a run that has started"
+        hint = "it is the average since the first step; start a new run"
+        raise UsageError(what, where="--set train.average_decay", hint=hint)
+    wrong = misfit(state.config.train, state.model, checkpoint.optimizer, checkpoint.step)
+    if wrong is not None:
+        hint = "the file was not written by makemore, or by another version"
+        what = f"its optimizer's state is not the one that its config describes: {wrong}"
+        raise CheckpointError(what, where=str(path), hint=hint)
+    if misfit(resolved.train, state.model, checkpoint.optimizer, checkpoint.step) is not None:
         what = "train.optimizer: cannot be changed in a run that has started"
         hint = "the state of one optimizer means nothing to another; start a new run"
         raise UsageError(what, where="--set train.optimizer", hint=hint)

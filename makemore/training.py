@@ -7,127 +7,77 @@ evaluating more often changes nothing. It prints nothing: `report` is told every
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from makemore.averaging import Average
+from makemore.batching import batch_indices, num_steps
 from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, to_bytes
-from makemore.config import Config, TrainConfig
+from makemore.config import TrainConfig
 from makemore.config_loading import config_to_dict
-from makemore.corpus import Corpus
-from makemore.errors import DivergedError, InterruptedRun
+from makemore.corpus import Batch, Corpus
+from makemore.errors import InterruptedRun
 from makemore.evaluation import BATCH_SIZE, evaluate
-from makemore.models import ClosedFormModel, LanguageModel
+from makemore.job import Job, Progress, diverged, interrupted
+from makemore.learning_rate import learning_rate
+from makemore.models import ClosedFormModel, LanguageModel, Mixture
 from makemore.models.batch_norm import recompute_statistics
-from makemore.optim import (
-    build_optimizer,
-    learning_rate,
-    load_optimizer_tensors,
-    optimizer_tensors,
-)
+from makemore.optim import Optimizer
+from makemore.regularization import penalty, share_of_zeros, shrink
 from makemore.run import open_checkpoint
-from makemore.run_directory import RunDirectory
-from makemore.runtime import StopSignal, derive_seed, seed_generators
+from makemore.runtime import derive_seed, seed_generators
 from makemore.sampling import Sampler, sample_names
 from makemore.storage import write_file
-from makemore.vocab import Vocabulary
-
-Report = Callable[[Mapping[str, object]], None]
 
 
 @dataclass
-class Job:
-    """What stays the same from the first step to the last."""
+class _Learner:
+    """What changes with every update beside the model; nothing for a model in closed form."""
 
-    config: Config
-    vocabulary: Vocabulary
-    split_digest: str
-    corpora: dict[str, Corpus]
-    model: LanguageModel
-    device: torch.device
-    directory: RunDirectory
-    report: Report
-    received_signal: StopSignal
-    started: float
+    optimizer: Optimizer | None = None
+    average: Average | None = None
 
-    def description(self) -> dict[str, Any]:
-        train = self.config.train
-        num_names = {split: corpus.num_names for split, corpus in self.corpora.items()}
-        return {
-            "run": str(self.directory.path),
-            "model": self.config.model.kind,
-            "num_parameters": self.model.num_parameters(),
-            "num_steps": num_steps(train, num_names["train"]) if train else 0,
-            "num_names": num_names,
-            "split": self.config.data.split,
-            "split_digest": self.split_digest,
-            "device": str(self.device),
-            "num_threads": torch.get_num_threads(),
-        }
-
-    def record(self, event: str, step: int, **values: object) -> None:
-        seconds = round(time.perf_counter() - self.started, 3)
-        record = {"event": event, "step": step, **values, "seconds": seconds}
-        self.directory.append_record(record)
-        self.report(record)
+    @contextmanager
+    def at_rest(self, corpus: Corpus) -> Iterator["_Memory"]:
+        """Let the model be what the run keeps of it, its average where there is one; yields the
+        rest that a checkpoint needs."""
+        optimizer = {} if self.optimizer is None else self.optimizer.tensors()
+        if self.average is None:
+            yield _Memory(optimizer, {})
+            return
+        with self.average.in_place() as trained:
+            recompute_statistics(self.average.model, corpus, BATCH_SIZE)
+            yield _Memory(optimizer, trained)
 
 
-@dataclass
-class Progress:
-    """Where the loop stands; with the tensors, all that a checkpoint has to hold."""
+@dataclass(frozen=True)
+class _Memory:
+    """What training needs to go on, beside the model that the run keeps."""
 
-    step: int = 0
-    best_step: int | None = None
-    best_loss: float | None = None
-    evaluations_since_best: int = 0
+    optimizer: dict[str, Tensor]
+    trained: dict[str, Tensor]
 
 
-def num_steps(config: TrainConfig, num_names: int) -> int:
-    """Updates of a whole run: `steps`, or fewer where `max_epochs` ends it earlier."""
-    if config.max_epochs is None:
-        return config.steps
-    steps_of_epochs = math.ceil(config.max_epochs * num_names / min(config.batch_size, num_names))
-    return min(config.steps, steps_of_epochs)
+def run_job(job: Job, progress: Progress, checkpoint: Checkpoint | None = None) -> None:
+    """Do what is left of a run, from where `progress` stands to its last record.
 
-
-def batch_indices(seed: int, step: int, batch_size: int, num_names: int) -> Tensor:
-    """(B,) names of the batch of update `step` (0-based), a pure function of its arguments.
-
-    Every epoch is a permutation of all names of its own; a batch may reach over the end of one. A
-    batch is at most one epoch.
+    checkpoint: what the run goes on from; its model is the job's already.
     """
-    missing = min(batch_size, num_names)
-    first = step * missing
-    parts = []
-    while missing:
-        epoch, place = divmod(first, num_names)
-        parts.append(_epoch_order(seed, epoch, num_names)[place : place + missing])
-        first += len(parts[-1])
-        missing -= len(parts[-1])
-    return torch.cat(parts)
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, num_names: int) -> Tensor:
-    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-    return torch.randperm(num_names, generator=generator)
-
-
-def run_job(job: Job, progress: Progress, optimizer_state: dict[str, Tensor]) -> None:
-    """Do what is left of a run, from where `progress` stands to its last record."""
     if job.config.train is not None:
-        reason = _optimize(job, job.config.train, progress, optimizer_state)
+        reason = _optimize(job, job.config.train, progress, checkpoint)
     else:
         assert isinstance(job.model, ClosedFormModel)
         reason = "fitted"
         if progress.best_step is None:
-            job.model.fit(job.corpora["train"])
-            _evaluate_and_save(job, progress, {})
+            job.model.fit(job.corpora["train"], job.corpora["val"])
+            num_parameters = job.model.num_parameters()
+            job.record("fitted", 0, num_parameters=num_parameters, **job.model.description())
+            _evaluate_and_save(job, progress, _Learner())
     _finish(job, progress, reason)
     if (number := job.received_signal()) is not None:
         # Too late to stop this run, but not what the caller would do next.
@@ -136,31 +86,35 @@ def run_job(job: Job, progress: Progress, optimizer_state: dict[str, Tensor]) ->
 
 
 def _optimize(
-    job: Job, config: TrainConfig, progress: Progress, optimizer_state: dict[str, Tensor]
+    job: Job, config: TrainConfig, progress: Progress, checkpoint: Checkpoint | None
 ) -> str:
     """Take the steps that are left; the reason for which they ended."""
-    model, corpus = job.model, job.corpora["train"]
-    last_step = num_steps(config, corpus.num_names)
-    optimizer = build_optimizer(config, model)
-    load_optimizer_tensors(model, optimizer, optimizer_state)
-    model.train()
+    optimizer = Optimizer(config, job.model)
+    average = Average(config.average_decay, job.model) if config.average_decay else None
+    if checkpoint is not None:
+        optimizer.load_tensors(checkpoint.optimizer)
+        if average is not None:
+            average.load(checkpoint.trained)
+    learner = _Learner(optimizer, average)
+    last_step = num_steps(config, job.corpora["train"].num_names)
+    job.model.train()
     if progress.best_step is None:
-        _evaluate_and_save(job, progress, {})
+        _evaluate_and_save(job, progress, learner)
     num_chars, since = 0, time.perf_counter()
     while progress.step < last_step:
         if config.patience and progress.evaluations_since_best >= config.patience:
             return "patience"
         if (number := job.received_signal()) is not None:
-            state = _checkpoint(job, progress, optimizer_tensors(model, optimizer))
+            with learner.at_rest(job.corpora["train"]) as memory:
+                state = _checkpoint(job, progress, memory)
             save_checkpoint(job.directory.last, state)
-            raise _interrupted(job, progress.step, number)
+            raise interrupted(job, progress.step, number)
 
         rate = learning_rate(config, progress.step, last_step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        update = _update(job, config, optimizer, progress.step)
-
+        update = _update(job, config, optimizer, progress.step, rate)
         progress.step += 1
+        if average is not None:
+            average.update(progress.step)
         num_chars += update.num_chars
         if progress.step % config.log_every == 0:
             job.record(
@@ -174,87 +128,101 @@ def _optimize(
             num_chars, since = 0, time.perf_counter()
         if progress.step % config.evaluate_every == 0 or progress.step == last_step:
             paused = time.perf_counter()
-            _evaluate_and_save(job, progress, optimizer_tensors(model, optimizer))
+            _evaluate_and_save(job, progress, learner)
             since += time.perf_counter() - paused
     return "steps"
 
 
 @dataclass(frozen=True)
 class _Update:
-    """What one update saw: the loss of its batch, and its gradient's norm before clipping."""
+    """What one update saw: the loss of its batch without penalties, in nats per character, and the
+    norm of its gradient before clipping."""
 
     loss: float
     gradient_norm: float
     num_chars: int
 
 
-def _update(job: Job, config: TrainConfig, optimizer: torch.optim.Optimizer, step: int) -> _Update:
+def _update(job: Job, config: TrainConfig, optimizer: Optimizer, step: int, rate: float) -> _Update:
     """Update `step` (0-based). Raises DivergedError before it would spoil the weights."""
-    model, corpus, seed = job.model, job.corpora["train"], job.config.seed
-    indices = batch_indices(seed, step, config.batch_size, corpus.num_names)
+    corpus, seed = job.corpora["train"], job.config.seed
+    indices = batch_indices(config, seed, step, corpus.num_names)
     batch = corpus.batch(indices.to(job.device))
-    # Dropout draws from the default generator: seeded by the step, it needs no saving.
-    seed_generators(derive_seed(seed, "step", step), job.device)
-    loss = functional.cross_entropy(model(batch), batch.targets)
-    optimizer.zero_grad()
-    loss.backward()
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+
+    def loss_and_gradient() -> tuple[Tensor, Tensor]:
+        """The batch's loss, and what is minimized, whose gradient the parameters then hold."""
+        # Dropout draws from the default generator: seeded by the step, it needs no saving.
+        seed_generators(derive_seed(seed, "step", step), job.device)
+        losses = _losses(job.model, batch, config.label_smoothing)
+        total = sum(losses[1:], start=losses[0])
+        added = penalty(config, job.model)
+        minimized = total if added is None else total + added
+        optimizer.zero_grad()
+        minimized.backward()
+        return total / len(losses), minimized
+
+    loss, minimized = loss_and_gradient()
+    parameters = [parameter for parameter in job.model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     update = _Update(loss.item(), norm.item(), batch.num_chars)
-    for quantity, value in (("loss", update.loss), ("gradient", update.gradient_norm)):
+    for quantity, value in (("loss", minimized.item()), ("gradient", update.gradient_norm)):
         if not math.isfinite(value):
-            raise _diverged(job, step + 1, f"the {quantity} is {value}")
+            raise diverged(job, step + 1, f"the {quantity} is {value}")
     if config.max_gradient_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.max_gradient_norm, norm)
-    optimizer.step()
+        torch.nn.utils.clip_grads_with_norm_(parameters, config.max_gradient_norm, norm)
+    if config.max_gradient_value is not None:
+        torch.nn.utils.clip_grad_value_(parameters, config.max_gradient_value)
+    optimizer.step(rate, (lambda: loss_and_gradient()[1]) if optimizer.needs_closure else None)
+    shrink(config, job.model, rate)
     return update
 
 
-def _diverged(job: Job, step: int, what: str) -> DivergedError:
-    hint = (
-        "a lower train.learning_rate, or train.max_gradient_norm=1; "
-        f"the last good checkpoint is {job.directory.last}"
-    )
-    return DivergedError(what, where=f"step {step}", hint=hint)
+def _losses(model: LanguageModel, batch: Batch, label_smoothing: float) -> list[Tensor]:
+    """Mean nats per character: of the model, or of each member that is trained on its own."""
+    trained = model.members if isinstance(model, Mixture) else [model]
+    return [
+        functional.cross_entropy(member(batch), batch.targets, label_smoothing=label_smoothing)
+        for member in trained
+    ]
 
 
-def _interrupted(job: Job, step: int, signal_number: int) -> InterruptedRun:
-    return InterruptedRun(
-        f"stopped at step {step}, the checkpoint is saved",
-        signal_number,
-        hint=f"go on with `makemore train --resume {job.directory.path}`",
-    )
-
-
-def _evaluate_and_save(job: Job, progress: Progress, optimizer: dict[str, Tensor]) -> None:
+def _evaluate_and_save(job: Job, progress: Progress, learner: _Learner) -> None:
     """Evaluate on the validation names, update `progress`, write `last`, and `best` if it is.
 
     Without validation names there is nothing to choose by: the newest state is the best.
     """
-    loss = evaluate(job.model, job.corpora["val"])
-    improved = (
-        progress.best_step is None
-        or loss.num_names == 0
-        or loss.nats_per_char < (math.inf if progress.best_loss is None else progress.best_loss)
-    )
-    if improved:
-        progress.best_step = progress.step
-        progress.best_loss = loss.nats_per_char if math.isfinite(loss.nats_per_char) else None
-        progress.evaluations_since_best = 0
-    else:
-        progress.evaluations_since_best += 1
-    job.record(
-        "evaluation",
-        progress.step,
-        loss=_finite(loss.nats_per_char),
-        standard_error=_finite(loss.standard_error),
-        best=improved,
-        samples=_look(job, progress.step),
-    )
-    data = to_bytes(_checkpoint(job, progress, optimizer))
+    with learner.at_rest(job.corpora["train"]) as memory:
+        loss = evaluate(job.model, job.corpora["val"])
+        improved = (
+            progress.best_step is None
+            or loss.num_names == 0
+            or loss.nats_per_char < (math.inf if progress.best_loss is None else progress.best_loss)
+        )
+        if improved:
+            progress.best_step = progress.step
+            progress.best_loss = loss.nats_per_char if math.isfinite(loss.nats_per_char) else None
+            progress.evaluations_since_best = 0
+        else:
+            progress.evaluations_since_best += 1
+        job.record(
+            "evaluation",
+            progress.step,
+            loss=_finite(loss.nats_per_char),
+            standard_error=_finite(loss.standard_error),
+            best=improved,
+            samples=_look(job, progress.step),
+            **_sparsity(job),
+        )
+        data = to_bytes(_checkpoint(job, progress, memory))
     if improved:
         write_file(job.directory.best, data)
     write_file(job.directory.last, data)
+
+
+def _sparsity(job: Job) -> dict[str, float]:
+    """With an L1 penalty, the share of the weights that it has brought to zero."""
+    train = job.config.train
+    return {"share_of_zeros": share_of_zeros(job.model)} if train and train.l1_penalty else {}
 
 
 def _look(job: Job, step: int) -> list[str]:
@@ -293,11 +261,13 @@ def _finish(job: Job, progress: Progress, reason: str) -> None:
     )
 
 
-def _checkpoint(job: Job, progress: Progress, optimizer: dict[str, Tensor]) -> Checkpoint:
+def _checkpoint(job: Job, progress: Progress, memory: _Memory) -> Checkpoint:
     """The state as it stands. Raises DivergedError where an update overflowed the weights."""
     state = job.model.state_dict()
-    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
-        raise _diverged(job, progress.step, "the weights are not finite")
+    if not all(
+        bool(tensor.isfinite().all()) for tensor in (*state.values(), *memory.trained.values())
+    ):
+        raise diverged(job, progress.step, "the weights are not finite")
     return Checkpoint(
         config=config_to_dict(job.config),
         vocabulary=job.vocabulary.characters,
@@ -307,7 +277,8 @@ def _checkpoint(job: Job, progress: Progress, optimizer: dict[str, Tensor]) -> C
         best_loss=progress.best_loss,
         evaluations_since_best=progress.evaluations_since_best,
         model=state,
-        optimizer=optimizer,
+        optimizer=memory.optimizer,
+        trained=memory.trained,
         corpora={split: corpus.tokens for split, corpus in job.corpora.items()},
     )
 

@@ -34,6 +34,7 @@ DTYPES = [
     torch.bool,
 ]
 
+GROUPS = ("model", "optimizer", "trained", "corpora")
 TINY = Checkpoint(
     config={"model": {"kind": "count"}},
     vocabulary=("a", "b"),
@@ -44,6 +45,7 @@ TINY = Checkpoint(
     evaluations_since_best=1,
     model={"log_probs": torch.tensor([[-2.25, -1.5]], dtype=torch.float64)},
     optimizer={"moment.0": torch.tensor([0.5, math.nan, math.inf])},
+    trained={"weight": torch.tensor([0.25, -1.0])},
     corpora={
         "train": torch.tensor([1, 2, 0, 1, 0], dtype=torch.uint8),
         "val": torch.tensor([2, 0], dtype=torch.int16),
@@ -55,9 +57,9 @@ TINY_BYTES = to_bytes(TINY)
 
 def assert_equal(actual: Checkpoint, expected: Checkpoint) -> None:
     for field in dataclasses.fields(Checkpoint):
-        if field.name not in ("model", "optimizer", "corpora"):
+        if field.name not in GROUPS:
             assert getattr(actual, field.name) == getattr(expected, field.name)
-    for group in ("model", "optimizer", "corpora"):
+    for group in GROUPS:
         tensors, wanted = getattr(actual, group), getattr(expected, group)
         assert list(tensors) == sorted(wanted)
         for name, tensor in tensors.items():
@@ -182,6 +184,7 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
             "corpus.val",
             "model.log_probs",
             "optimizer.moment.0",
+            "trained.weight",
         ]
     assert metadata["format"] == "1"
     assert json.loads(metadata["config"]) == TINY.config

@@ -9,7 +9,6 @@ import torch
 
 from makemore import launch
 from makemore.checkpoint import load_checkpoint
-from makemore.config import TrainConfig
 from makemore.corpus import Corpus
 from makemore.errors import (
     DataError,
@@ -19,7 +18,6 @@ from makemore.errors import (
 from makemore.models.batch_norm import recompute_statistics
 from makemore.run import Run, load
 from makemore.run_directory import RunDirectory
-from makemore.training import batch_indices, num_steps
 from tests.small_runs import NAMES, SMALL, CrashError, die_at, untimed
 
 
@@ -59,42 +57,6 @@ def test_patience_ends_a_run_that_no_longer_improves(
     assert end["event"] == "end"
     assert end["reason"] == "patience"
     assert int(str(end["step"])) == run.checkpoint.step + 3 * 10
-
-
-@pytest.mark.parametrize(
-    ("steps", "max_epochs", "batch_size", "expected"),
-    [
-        (100, None, 20, 100),
-        (100, 1.0, 20, 4),  # 70 names: three whole batches and a part
-        (100, 0.01, 20, 1),
-        (3, 10.0, 20, 3),
-        (100, 2.0, 1000, 2),  # a batch is at most one epoch
-    ],
-)
-def test_a_run_ends_after_steps_or_epochs_whichever_comes_first(
-    steps: int, max_epochs: float | None, batch_size: int, expected: int
-) -> None:
-    config = TrainConfig(steps=steps, max_epochs=max_epochs, batch_size=batch_size)
-    assert num_steps(config, num_names=70) == expected
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 10, 64])
-def test_every_epoch_takes_every_name_once(batch_size: int) -> None:
-    size = min(batch_size, 10)
-    stream = torch.cat([batch_indices(1, step, batch_size, 10) for step in range(30)])
-    assert len(stream) == 30 * size
-    epochs = [sorted(epoch.tolist()) for epoch in stream.split(10) if len(epoch) == 10]
-    assert epochs == [list(range(10))] * len(epochs)
-
-
-def test_the_order_of_names_is_a_function_of_seed_and_step() -> None:
-    orders = {
-        (seed, epoch): tuple(batch_indices(seed, epoch, 50, 50).tolist())
-        for seed in (1, 2)
-        for epoch in (1, 0)
-    }
-    assert len(set(orders.values())) == 4
-    assert tuple(batch_indices(2, 0, 50, 50).tolist()) == orders[2, 0]
 
 
 def test_without_validation_names_the_newest_state_is_the_best(
@@ -211,7 +173,7 @@ def test_a_closed_form_model_is_fitted_and_saved_like_the_others(
 ) -> None:
     run = launch.train("bigram-count", data=str(names_file), run=tmp_path / "run")
     events = [record["event"] for record in untimed(tmp_path / "run")]
-    assert events == ["start", "evaluation", "end"]
+    assert events == ["start", "fitted", "evaluation", "end"]
     assert RunDirectory(tmp_path / "run").last.is_file()
     assert run.evaluate("val").loss.nats_per_char == run.checkpoint.best_loss
 

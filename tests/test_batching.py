@@ -1,0 +1,70 @@
+"""Which names a step sees."""
+
+import pytest
+import torch
+
+from makemore.batching import batch_indices, num_steps
+from makemore.config import TrainConfig
+
+
+def batch(step: int, num_names: int, seed: int = 1, **options: object) -> list[int]:
+    config = TrainConfig(**options)  # type: ignore[arg-type]
+    return batch_indices(config, seed, step, num_names).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"steps": 9}, 9),
+        ({"steps": 9, "max_epochs": 1.0}, 7),
+        ({"steps": 9, "max_epochs": 0.11}, 1),
+        ({"steps": 5, "max_epochs": 1.0}, 5),
+        # 70 names of which a batch of 100 takes all.
+        ({"steps": 9, "max_epochs": 2.0, "batch_size": 100}, 2),
+        ({"steps": 9, "max_epochs": 3.0, "batch_size": None}, 3),
+    ],
+)
+def test_a_run_ends_after_steps_or_epochs_whichever_comes_first(
+    options: dict[str, object], expected: int
+) -> None:
+    config = TrainConfig(**{"batch_size": 10, **options})  # type: ignore[arg-type]
+    assert num_steps(config, num_names=70) == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 25])
+def test_every_epoch_takes_every_name_once(batch_size: int) -> None:
+    """Also where a batch reaches over the end of an epoch; a larger one than all is one epoch."""
+    stream = [name for step in range(30) for name in batch(step, 10, batch_size=batch_size)]
+    epochs = [stream[start : start + 10] for start in range(0, len(stream) - 9, 10)]
+    assert len(epochs) == 3 * min(batch_size, 10)
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+
+
+def test_the_order_of_names_is_a_function_of_seed_and_step() -> None:
+    orders = {
+        (seed, epoch): tuple(batch(epoch, 50, seed, batch_size=50))
+        for seed in (1, 2)
+        for epoch in (0, 1, 2)
+    }
+    assert len(set(orders.values())) == 6
+    assert tuple(batch(0, 50, 2, batch_size=50)) == orders[2, 0]
+
+
+def test_with_replacement_every_batch_is_drawn_anew() -> None:
+    def drawn(step: int, seed: int = 1) -> list[int]:
+        return batch(step, 10, seed, batch_size=8, replacement=True)
+
+    batches = [drawn(step) for step in range(2000)]
+    assert batches[7] == drawn(7)
+    assert batches[7] != drawn(7, seed=2)
+    assert all(len(names) == 8 for names in batches)
+    # Without replacement no batch of 8 of 10 holds a name twice; with it nearly all do.
+    repeated = sum(len(set(names)) < 8 for names in batches) / 2000
+    distinct = 10 * 9 * 8 * 7 * 6 * 5 * 4 * 3 / 10**8
+    assert repeated == pytest.approx(1 - distinct, abs=0.01)
+    counts = torch.bincount(torch.tensor(batches).flatten(), minlength=10)
+    assert counts.tolist() == pytest.approx([1600] * 10, rel=0.1)
+
+
+def test_a_full_batch_is_all_names_in_every_step() -> None:
+    assert batch(0, 5, batch_size=None) == batch(9, 5, seed=3, batch_size=None) == [0, 1, 2, 3, 4]
