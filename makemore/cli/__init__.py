@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from makemore import __version__
-from makemore.cli import config, data, evaluate, output, runs, sample, train
+from makemore.cli import config, data, evaluate, fold, output, runs, sample, train
 from makemore.errors import InterruptedRun, MakemoreError, Problem, StorageError
 
 _INTERRUPTED = 130
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("eval")(evaluate.evaluate)
+app.command("fold")(fold.fold)
 app.command("runs")(runs.runs)
 app.command("config")(config.config)
 app.command("data")(data.data)
