@@ -9,58 +9,16 @@ starts it. Raw records go to benchmarks/results/presets.jsonl: one line a run, w
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import torch
+from measure import measure, read_records, write_records
 
-import makemore
 from makemore.shipped_files import preset_names
 
 RESULTS = Path(__file__).parent / "results" / "presets.jsonl"
-
-
-def command(*arguments: str, cwd: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "makemore", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
-def measure(preset: str, data: str, split: str, seed: int, cwd: str) -> dict[str, object]:
-    """Train one preset, and evaluate what came out on the validation names."""
-    started = time.perf_counter()
-    options = ["--data", data, "--set", f"data.split={split}", "--seed", str(seed)]
-    trained = json.loads(command("train", "--model", preset, *options, "--json", cwd=cwd))
-    wall_seconds = time.perf_counter() - started
-    evaluation = json.loads(command("eval", trained["run"], "--json", cwd=cwd))
-    start = json.loads(Path(cwd, trained["run"], "metrics.jsonl").read_text().splitlines()[0])
-    return {
-        "preset": preset,
-        "data": "karpathy" if split == "lecture" else data,
-        "data_split": split,
-        "seed": seed,
-        "num_parameters": start["num_parameters"],
-        "training_seconds": trained["seconds"],
-        "wall_seconds": round(wall_seconds, 2),
-        "best_step": trained["best_step"],
-        **evaluation,
-        "makemore": makemore.__version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-    }
 
 
 def table(records: list[dict[str, object]]) -> str:
@@ -96,7 +54,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print what was measured before")
     options = parser.parse_args()
     if options.table:
-        print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+        print(table(read_records(RESULTS)))
         return
     karpathy = options.karpathy
     if karpathy != "karpathy":
@@ -106,10 +64,9 @@ def main() -> None:
         for data, split in (("names", "hash"), (karpathy, "lecture")):
             for preset in preset_names():
                 for seed in options.seeds:
-                    records.append(measure(preset, data, split, seed, cwd))
+                    records.append(measure(preset, cwd, data=data, split=split, seed=seed))
                     print(json.dumps(records[-1]), file=sys.stderr)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_records(RESULTS, records)
     print(table(records))
 
 
