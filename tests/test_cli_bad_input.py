@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,12 @@ def test_a_damaged_checkpoint_is_found(trained: Makemore, command: str, damage: 
     path = Path("runs/mlp-1/checkpoints/best.safetensors")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    damaged = {"cut": data[:1000], "flip": data, "empty": b"", "text": b"ada\nben\n" * 100}
+    damaged: dict[str, bytes | bytearray] = {
+        "cut": data[:1000],
+        "flip": data,
+        "empty": b"",
+        "text": b"ada\nben\n" * 100,
+    }
     path.write_bytes(damaged[damage])
     result = trained(command)
     assert result.code == 4
@@ -177,7 +183,7 @@ def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(trained: Makemo
     path = Path("runs/mlp-1/checkpoints/best.safetensors")
     sound = load_checkpoint(path)
     smaller = dict(sound.config) | {"model": {"kind": "mlp", "hidden_dim": 7}}
-    for broken in (
+    changes: tuple[dict[str, Any], ...] = (
         {"config": smaller},
         {"config": {"model": {"kind": "rubbish"}}},
         {"vocabulary": sound.vocabulary[1:] + sound.vocabulary[:1]},
@@ -187,7 +193,8 @@ def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(trained: Makemo
         {"corpora": sound.corpora | {"val": sound.corpora["test"]}},
         {"split_digest": "0" * 16},
         {"vocabulary": ("\n", *sound.vocabulary[1:])},
-    ):
+    )
+    for broken in changes:
         save_checkpoint(path, sound.__class__(**(vars(sound) | broken)))
         result = trained("sample")
         assert result.code == 4

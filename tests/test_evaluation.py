@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from makemore import evaluation
-from makemore.config import BigramConfig, BigramCountConfig
+from makemore.config import BigramConfig, NgramConfig
 from makemore.corpus import Corpus
 from makemore.data import load_names
 from makemore.evaluation import Evaluation, Loss, evaluate, evaluate_split, name_nats, summarize
@@ -18,11 +18,11 @@ from tests.test_models import (
     VOCABULARY,
     all_models,
     corpus_of,
-    fitted,
     logits_by_steps,
     random_model,
     small,
 )
+from tests.test_ngram import fitted
 
 
 def nats_by_steps(model: Any, names: list[str]) -> list[float]:
@@ -124,8 +124,8 @@ def bigram_nats(num_names: int) -> tuple[list[float], list[int]]:
     """Nats and lengths of some real names under a model of others."""
     names = load_names("names")
     vocabulary = Vocabulary.of(names)
-    model: Any = build_model(BigramCountConfig(), vocabulary.size)
-    model.fit(Corpus.of(vocabulary.encode(names[1000:])))
+    model: Any = build_model(NgramConfig(order=2, smoothing="add-k"), vocabulary.size)
+    model.fit(Corpus.of(vocabulary.encode(names[1000:])), Corpus.of(vocabulary.encode([])))
     held_out = names[:num_names]
     nats = name_nats(model, Corpus.of(vocabulary.encode(held_out))).tolist()
     return nats, [len(name) + 1 for name in held_out]

@@ -42,6 +42,8 @@ class Progress:
             self._latest = {"best": record.get("best_loss")}
             output.say(_headline(record))
             self._display.start(record["num_steps"], record["step"])
+        elif event == "fitted":
+            output.say(_fitted(record))
         elif event == "train":
             self._latest |= {key: record[key] for key in ("loss", "tokens_per_second")}
             self._display.update(record["step"], self._latest)
@@ -58,10 +60,23 @@ class Progress:
 def _headline(record: Mapping[str, Any]) -> str:
     names = ", ".join(f"{number:,} {split}" for split, number in record["num_names"].items())
     resumed = f", resumed at step {record['step']:,}" if record["event"] == "resume" else ""
+    # A model that is fitted has none before.
+    parameters = f"{record['num_parameters']:,} parameters, " if record["num_parameters"] else ""
     return (
-        f"{record['run']}: {record['model']}, {record['num_parameters']:,} parameters, "
+        f"{record['run']}: {record['model']}, {parameters}"
         f"{names} names, {record['device']}{resumed}"
     )
+
+
+def _fitted(record: Mapping[str, Any]) -> str:
+    """What a fit settled on; of discounts, those of the longest contexts."""
+    parts = [f"order {record['order']}", f"{record['num_parameters']:,} parameters"]
+    if "k" in record:
+        parts.append(f"k = {record['k']:.4g}")
+    if "discounts" in record:
+        last = ", ".join(f"{discount:.4g}" for discount in record["discounts"][-1])
+        parts.append(f"discounts of the longest contexts {last}")
+    return f"fitted: {', '.join(parts)}"
 
 
 def _numbers(latest: Mapping[str, Any], room: int = 1000) -> str:

@@ -49,6 +49,8 @@ def _loss(summary: dict[str, Any]) -> float:
 def _summary(run: str, records: list[dict[str, Any]]) -> dict[str, Any]:
     """What the records of a run say about it; None for what they do not say."""
     start = next((record for record in records if record["event"] == "start"), {})
+    # A model that is fitted has no parameters before.
+    fitted = next((record for record in records if record["event"] == "fitted"), start)
     measured = [
         record
         for record in records
@@ -59,7 +61,7 @@ def _summary(run: str, records: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "run": run,
         "model": start.get("model"),
-        "num_parameters": start.get("num_parameters"),
+        "num_parameters": fitted.get("num_parameters"),
         "step": records[-1]["step"] if records else 0,
         "num_steps": start.get("num_steps"),
         "nats_per_char": best.get("loss") if on_val else None,
