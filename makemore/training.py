@@ -18,7 +18,7 @@ from torch.nn import functional
 from makemore.averaging import Average
 from makemore.batching import batch_indices, num_steps
 from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, to_bytes
-from makemore.config import TrainConfig
+from makemore.config import Config, TrainConfig
 from makemore.config_loading import config_to_dict
 from makemore.corpus import Batch, Corpus
 from makemore.errors import InterruptedRun
@@ -106,8 +106,7 @@ def _optimize(
             return "patience"
         if (number := job.received_signal()) is not None:
             with learner.at_rest(job.corpora["train"]) as memory:
-                state = _checkpoint(job, progress, memory)
-            save_checkpoint(job.directory.last, state)
+                save_checkpoint(job.directory.last, _checkpoint(job, progress, memory))
             raise interrupted(job, progress.step, number)
 
         rate = learning_rate(config, progress.step, last_step)
@@ -211,7 +210,7 @@ def _evaluate_and_save(job: Job, progress: Progress, learner: _Learner) -> None:
             standard_error=_finite(loss.standard_error),
             best=improved,
             samples=_look(job, progress.step),
-            **_sparsity(job),
+            **_sparsity(job.config, job.model),
         )
         data = to_bytes(_checkpoint(job, progress, memory))
     if improved:
@@ -219,10 +218,10 @@ def _evaluate_and_save(job: Job, progress: Progress, learner: _Learner) -> None:
     write_file(job.directory.last, data)
 
 
-def _sparsity(job: Job) -> dict[str, float]:
+def _sparsity(config: Config, model: LanguageModel) -> dict[str, float]:
     """With an L1 penalty, the share of the weights that it has brought to zero."""
-    train = job.config.train
-    return {"share_of_zeros": share_of_zeros(job.model)} if train and train.l1_penalty else {}
+    has_penalty = config.train is not None and config.train.l1_penalty > 0
+    return {"share_of_zeros": share_of_zeros(model)} if has_penalty else {}
 
 
 def _look(job: Job, step: int) -> list[str]:
@@ -258,11 +257,15 @@ def _finish(job: Job, progress: Progress, reason: str) -> None:
         split=split,
         loss=_finite(loss.nats_per_char),
         standard_error=_finite(loss.standard_error),
+        **_sparsity(job.config, best.model),
     )
 
 
 def _checkpoint(job: Job, progress: Progress, memory: _Memory) -> Checkpoint:
-    """The state as it stands. Raises DivergedError where an update overflowed the weights."""
+    """The state as it stands, its tensors not copied: to be written before the next update.
+
+    Raises DivergedError where an update overflowed the weights.
+    """
     state = job.model.state_dict()
     if not all(
         bool(tensor.isfinite().all()) for tensor in (*state.values(), *memory.trained.values())

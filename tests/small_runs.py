@@ -27,6 +27,29 @@ SMALL = {
         "model={kind: transformer, num_layers: 2, num_heads: 2, embedding_dim: 8, dropout: 0.2}"
     ],
     "sgd": ["model.hidden_dim=16", "train.optimizer={kind: sgd, momentum: 0.9, nesterov: true}"],
+    "gru": ["model={kind: gru, hidden_dim: 8, embedding_dim: 8, num_layers: 2, dropout: 0.2}"],
+    "wavenet": ["model={kind: wavenet, hidden_dim: 8, skip_dim: 8, num_layers: 2, dropout: 0.2}"],
+    "ensemble with muon": [
+        "model={kind: ensemble, members: [{kind: bow, embedding_dim: 8, hidden_dim: 8},"
+        " {kind: wavenet-tree, context_length: 4, embedding_dim: 4, hidden_dim: 8, dropout: 0.2}]}",
+        "train.optimizer={kind: muon, weight_decay: 0.1}",
+    ],
+    "lbfgs": [
+        "model.hidden_dim=8",
+        "model.dropout=0.2",
+        "train.batch_size=null",
+        "train.learning_rate=0.3",
+        "train.optimizer={kind: lbfgs, max_iterations: 1, line_search: none}",
+    ],
+    "averaged": [
+        "model.hidden_dim=16",
+        "model.norm=batch",
+        "train.average_decay=0.7",
+        "train.replacement=true",
+        "train.l1_penalty=0.01",
+        "train.label_smoothing=0.1",
+        "train.optimizer={kind: nadam}",
+    ],
 }
 SHORT = [
     "train.steps=12",

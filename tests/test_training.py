@@ -139,7 +139,9 @@ def test_batch_norm_ends_with_the_statistics_of_the_whole_training_split(
     for name, value in run.model.state_dict().items():
         torch.testing.assert_close(found[name], value)
     last = load_checkpoint(RunDirectory(tmp_path / "run").last).model
-    assert not torch.allclose(last["norm.running_mean"], found["norm.running_mean"])
+    assert not torch.allclose(
+        last["hidden.0.norm.running_mean"], found["hidden.0.norm.running_mean"]
+    )
     assert run.checkpoint.best_loss == run.evaluate("val").loss.nats_per_char
 
 
@@ -149,7 +151,9 @@ def test_batch_norm_keeps_running_statistics_where_they_are_asked_for(
     run = train("run", *SMALL["mlp-batchnorm"], "model.norm_statistics=running")
     last = load_checkpoint(RunDirectory(tmp_path / "run").last).model
     assert run.checkpoint.step == 12
-    assert torch.equal(last["norm.running_mean"], run.checkpoint.model["norm.running_mean"])
+    assert torch.equal(
+        last["hidden.0.norm.running_mean"], run.checkpoint.model["hidden.0.norm.running_mean"]
+    )
 
 
 def test_the_learned_bigram_agrees_with_the_counted_one(tmp_path: Path) -> None:
@@ -219,3 +223,43 @@ def test_a_run_shows_itself_in_one_line_and_can_be_a_key(train: Callable[..., Ru
 def test_a_run_directory_has_a_printable_name(train: Callable[..., Run]) -> None:
     with pytest.raises(UsageError, match="control characters"):
         train("new\nline")
+
+
+def test_an_l1_penalty_reports_the_share_of_weights_at_zero(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The proximal step brings weights to exactly zero; the subgradient only jitters around it."""
+    shares = {}
+    for method in ("proximal", "subgradient"):
+        penalty = ["train.l1_penalty=0.5", f"train.l1_method={method}"]
+        run = train(method, *penalty, "train.optimizer={kind: sgd}", "train.learning_rate=0.1")
+        weights = [p.detach() for p in run.model.parameters() if p.dim() >= 2]
+        end = untimed(tmp_path / method)[-1]
+        zeros = sum(int((weight == 0).sum()) for weight in weights)
+        shares[method] = zeros / sum(weight.numel() for weight in weights)
+        assert end["share_of_zeros"] == shares[method]
+        evaluations = [r for r in untimed(tmp_path / method) if r["event"] == "evaluation"]
+        assert all("share_of_zeros" in record for record in evaluations)
+    assert shares["proximal"] > 0.3
+    assert shares["subgradient"] == 0
+    train("none")
+    assert not any("share_of_zeros" in record for record in untimed(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_with_an_average_the_run_keeps_the_average_and_trains_the_weights(
+    norm: str, train: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The weights in training are those of a run without an average; the model is their average."""
+    options = [f"model.norm={norm}", "train.evaluate_every=1", "train.average_decay=0.6"]
+    train("averaged", *options)
+    train("plain", *options[:2])
+    averaged = load_checkpoint(tmp_path / "averaged/checkpoints/last.safetensors")
+    plain = load_checkpoint(tmp_path / "plain/checkpoints/last.safetensors")
+    assert averaged.trained.keys() == plain.model.keys()
+    assert all(torch.equal(averaged.trained[name], plain.model[name]) for name in plain.model)
+    assert not torch.equal(averaged.model["output.weight"], averaged.trained["output.weight"])
+    end = untimed(tmp_path / "averaged")[-1]
+    best = load(tmp_path / "averaged", device="cpu")
+    assert end["loss"] == best.evaluate("val").loss.nats_per_char
+    assert plain.trained == {}

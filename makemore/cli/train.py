@@ -71,6 +71,8 @@ def train(
     else:
         loss, error = (output.quantity(end[key], 4) for key in ("loss", "standard_error"))
         output.say(f"best {kind} loss {loss} ± {error} nats/char at step {end['best_step']}")
+    if "share_of_zeros" in end:
+        output.say(f"{end['share_of_zeros']:.1%} of its weights are exactly zero")
     if end["best_step"] == 0 < end["step"]:
         output.say("no step was better than the untrained model: is train.learning_rate too high?")
     # Options begin with a dash, paths need not.
