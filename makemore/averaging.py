@@ -1,7 +1,8 @@
 """An exponential moving average of the weights, which is often better than the last of them.
 
-Polyak & Juditsky, "Acceleration of Stochastic Approximation by Averaging" (1992), with an
-exponential window as in Ruppert (1988) and later practice.
+After Polyak & Juditsky, "Acceleration of Stochastic Approximation by Averaging" (1992), who weigh
+all steps alike. The exponential window, and its decay that grows in the first steps, are those of
+TensorFlow's ExponentialMovingAverage.
 """
 
 from collections.abc import Iterator, Mapping

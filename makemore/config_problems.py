@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pydantic_core import ErrorDetails
 
-from makemore.config import Config, Section, is_list, kind_of, sections_of
+from makemore.config import Config, FieldError, Section, is_list, kind_of, sections_of
 from makemore.errors import Problem
 from makemore.messages import dotted, nearest, shown
 from makemore.strict_yaml import Document, KeyPath
@@ -55,6 +55,8 @@ def explain(details: ErrorDetails, document: Document) -> tuple[int, Problem]:
         what, hint = "unknown key", _hint_for_unknown_key(path, section)
     elif error_type == "value_error":
         what = str(context["error"])
+        if isinstance(context["error"], FieldError):
+            path = (*path, context["error"].field)
     elif error_type == "union_tag_not_found":
         what, hint = "missing", f"choose one of {', '.join(options)}"
     elif error_type == "missing" and isinstance(path[-1], str):
@@ -69,8 +71,16 @@ def explain(details: ErrorDetails, document: Document) -> tuple[int, Problem]:
             hint = f"did you mean `{near}`?"
         elif error_type in ("model_type", "model_attributes_type"):
             hint = _hint_for_section(path, section)
+    is_section = path[-1] in section.model_fields and sections_of(section.model_fields[_key(path)])
+    if error_type == "value_error" and is_section and not isinstance(value, list):
+        # What a whole section is for explains nothing about two keys that do not go together.
+        return _problem(document, path, what, "")
     if not hint and error_type != "union_tag_invalid" and path[-1] in section.model_fields:
         hint = f"{path[-1]}: {_meaning(path, section)}"
+    return _problem(document, path, what, hint)
+
+
+def _problem(document: Document, path: KeyPath, what: str, hint: str) -> tuple[int, Problem]:
     place = document.place(path)
     return place.rank, Problem(f"{dotted(path)}: {what}", place.where, hint)
 

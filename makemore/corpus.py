@@ -5,7 +5,8 @@ offset at which each name starts. A `Batch` is the same for some names, as input
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,11 +21,14 @@ class Batch:
     inputs (N,) int64: the boundary, then the characters of the name.
     targets (N,) int64: the characters of the name, then the boundary.
     offsets (B+1,) int64: name b stands at offsets[b]:offsets[b+1].
+    rows (M,) int64 or None: where only some of the N are to be predicted, which ones; for models
+    that look through windows alone (`makemore.models.jagged.contexts`).
     """
 
     inputs: Tensor
     targets: Tensor
     offsets: Tensor
+    rows: Tensor | None = None
 
     @property
     def num_names(self) -> int:
@@ -86,6 +90,15 @@ class Corpus:
         # Start and end share an id, so the boundary that ends one name is the input that starts the
         # next, and the last one that of the first.
         return Batch(targets.roll(1), targets, offsets)
+
+    def windows(self, indices: Tensor) -> Batch:
+        """The characters at `indices` (M,) int64 of `tokens`, to be predicted from those before
+        them: rows of the whole corpus, of which nothing is copied."""
+        return replace(self._whole, rows=indices)
+
+    @cached_property
+    def _whole(self) -> Batch:
+        return self.batch(torch.arange(self.num_names, device=self.offsets.device))
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """All names in order, `batch_size` at a time."""

@@ -41,7 +41,7 @@ class Job:
             "run": str(self.directory.path),
             "model": self.config.model.kind,
             "num_parameters": self.model.num_parameters(),
-            "num_steps": num_steps(train, num_names["train"]) if train else 0,
+            "num_steps": num_steps(train, self.corpora["train"]) if train else 0,
             "num_names": num_names,
             "split": self.config.data.split,
             "split_digest": self.split_digest,

@@ -69,9 +69,12 @@ def train(
     if not splits.train:
         hint = "more names, a larger share in data.fractions, or another data.seed"
         raise DataError("no names in the training split", where=resolved.data.source, hint=hint)
-    if isinstance(resolved.model, NgramConfig) and resolved.model.tune and not splits.val:
-        hint = "more names, a larger share in data.fractions, or model.tune=false"
-        what = "no names in the validation split, on which model.tune would choose"
+    tunes = isinstance(resolved.model, NgramConfig) and resolved.model.tune
+    is_patient = resolved.train is not None and resolved.train.patience is not None
+    if (tunes or is_patient) and not splits.val:
+        option = "model.tune=false" if tunes else "train.patience=null"
+        what = f"no names in the validation split, which {option.partition('=')[0]} is about"
+        hint = f"more names, a larger share in data.fractions, or {option}"
         raise DataError(what, where=resolved.data.source, hint=hint)
     vocabulary = Vocabulary.of(names)
     with catch_signals() as received_signal, own_generators(target):
@@ -127,7 +130,7 @@ def resume(
         path, checkpoint = _newest(directory)
         state = open_checkpoint(path, checkpoint, target)
         resolved = _override_training(state.config, overrides)
-        _require_fitting_optimizer(path, checkpoint, state, resolved)
+        _require_fitting_memory(path, checkpoint, state, resolved)
         if overrides:
             _require_more_steps(checkpoint.step, resolved, state)
         if not directory.best.is_file():
@@ -192,18 +195,26 @@ def _require_more_steps(step: int, resolved: Config, state: Run) -> None:
     if resolved.train is None:
         what, hint = "a closed-form model has no training to change", "start a new run"
     else:
-        last_step = num_steps(resolved.train, state.corpora["train"].num_names)
+        last_step = num_steps(resolved.train, state.corpora["train"])
         what = f"the run is at step {step} already, and would end at step {last_step}"
         hint = f"--set train.steps={2 * step} goes on with it"
-        if last_step > step:
+        if resolved.train.steps > last_step:
+            hint = (
+                f"train.max_epochs={resolved.train.max_epochs:g} ends it: set that higher, or null"
+            )
+        patience, waited = resolved.train.patience, state.checkpoint.evaluations_since_best
+        if patience is not None and waited >= patience and last_step > step:
+            what = f"the run has ended: {waited} evaluations without a better loss"
+            hint = f"--set train.patience={2 * waited} goes on with it"
+        elif last_step > step:
             return
     raise UsageError(what, where="--resume", hint=hint)
 
 
-def _require_fitting_optimizer(
+def _require_fitting_memory(
     path: Path, checkpoint: Checkpoint, state: Run, resolved: Config
 ) -> None:
-    """The fused kernels believe the shapes that they are given."""
+    """What training goes on from beside the model: fused kernels believe the shapes they get."""
     if state.config.train is None or resolved.train is None:
         return
     averaged = state.config.train.average_decay is not None
@@ -216,12 +227,18 @@ def _require_fitting_optimizer(
         what = "train.average_decay: an average cannot begin or end in a run that has started"
         hint = "it is the average since the first step; start a new run"
         raise UsageError(what, where="--set train.average_decay", hint=hint)
+    if resolved.train.optimizer.kind != state.config.train.optimizer.kind:
+        what = "train.optimizer.kind: cannot be changed in a run that has started"
+        hint = "the state of one optimizer means nothing to another; start a new run"
+        raise UsageError(what, where="--set train.optimizer.kind", hint=hint)
     wrong = misfit(state.config.train, state.model, checkpoint.optimizer, checkpoint.step)
     if wrong is not None:
         hint = "the file was not written by makemore, or by another version"
         what = f"its optimizer's state is not the one that its config describes: {wrong}"
         raise CheckpointError(what, where=str(path), hint=hint)
     if misfit(resolved.train, state.model, checkpoint.optimizer, checkpoint.step) is not None:
-        what = "train.optimizer: cannot be changed in a run that has started"
-        hint = "the state of one optimizer means nothing to another; start a new run"
-        raise UsageError(what, where="--set train.optimizer", hint=hint)
+        before, after = (dict(config.optimizer) for config in (state.config.train, resolved.train))
+        key = next(key for key in after if after[key] != before[key])
+        what = f"train.optimizer.{key}: cannot be changed in a run that has started"
+        hint = "the optimizer remembers something else then; start a new run"
+        raise UsageError(what, where=f"--set train.optimizer.{key}", hint=hint)

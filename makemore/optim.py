@@ -27,14 +27,12 @@ from makemore.config import (
     SGDConfig,
     TrainConfig,
 )
-from makemore.errors import UsageError
 
 # Scalars that torch keeps on the CPU, unless a fused kernel reads them.
 _COUNTERS = ("step", "mu_product")
 
-# Two dimensions, and yet no matrix of a hidden layer: what a model, or a member of a mixture, holds
-# by itself (a bigram's table), and its output layer.
-_NOT_HIDDEN = re.compile(r"(members\.\d+\.)*([^.]+|output\.weight)")
+# The layer that gives the logits, of a model or of the member of a mixture.
+_OUTPUT = re.compile(r"(members\.\d+\.)*output")
 
 
 class Optimizer:
@@ -263,16 +261,11 @@ def _adamw(config: AdamWConfig | MuonConfig, parameters: list[nn.Parameter]) -> 
 
 
 def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    embeddings = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
-    matrices = [
-        parameter
-        for name, parameter in model.named_parameters()
-        if parameter.dim() == 2
-        and not _NOT_HIDDEN.fullmatch(name)
-        and all(parameter is not embedding for embedding in embeddings)
+    """The weights of hidden linear layers. A recurrent layer's are several matrices in one, for
+    which Muon does less than AdamW."""
+    parameters = dict(model.named_parameters())
+    return [
+        parameters[f"{name}.weight"]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not _OUTPUT.fullmatch(name)
     ]
-    if not matrices:
-        what = "muon is for the matrices of hidden layers, and this model has none"
-        hint = "train.optimizer.kind=adamw"
-        raise UsageError(what, where="train.optimizer", hint=hint)
-    return matrices

@@ -152,7 +152,7 @@ def find_run(run: Path) -> RunDirectory:
 
     Raises CheckpointError where there is none.
     """
-    if os.path.isfile(run) and run.parent.name == "checkpoints":
+    if os.path.isfile(run) and run.name in ("best.safetensors", "last.safetensors"):
         return RunDirectory(run.parent.parent)
     for path in (run, ROOT / run):
         # Not Path.is_dir(), which raises for a name that is too long.

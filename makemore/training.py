@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from makemore.averaging import Average
-from makemore.batching import batch_indices, num_steps
+from makemore.batching import batch_of_step, num_steps
 from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, to_bytes
 from makemore.config import Config, TrainConfig
 from makemore.config_loading import config_to_dict
@@ -96,7 +96,7 @@ def _optimize(
         if average is not None:
             average.load(checkpoint.trained)
     learner = _Learner(optimizer, average)
-    last_step = num_steps(config, job.corpora["train"].num_names)
+    last_step = num_steps(config, job.corpora["train"])
     job.model.train()
     if progress.best_step is None:
         _evaluate_and_save(job, progress, learner)
@@ -134,8 +134,8 @@ def _optimize(
 
 @dataclass(frozen=True)
 class _Update:
-    """What one update saw: the loss of its batch without penalties, in nats per character, and the
-    norm of its gradient before clipping."""
+    """What one update saw: the loss of its batch, without penalties and label smoothing, in nats
+    per character, and the norm of its gradient before clipping."""
 
     loss: float
     gradient_norm: float
@@ -144,45 +144,62 @@ class _Update:
 
 def _update(job: Job, config: TrainConfig, optimizer: Optimizer, step: int, rate: float) -> _Update:
     """Update `step` (0-based). Raises DivergedError before it would spoil the weights."""
-    corpus, seed = job.corpora["train"], job.config.seed
-    indices = batch_indices(config, seed, step, corpus.num_names)
-    batch = corpus.batch(indices.to(job.device))
+    seed = job.config.seed
+    batch = batch_of_step(config, seed, step, job.corpora["train"])
+    targets_N = batch.targets if batch.rows is None else batch.targets[batch.rows]
 
     def loss_and_gradient() -> tuple[Tensor, Tensor]:
         """The batch's loss, and what is minimized, whose gradient the parameters then hold."""
         # Dropout draws from the default generator: seeded by the step, it needs no saving.
         seed_generators(derive_seed(seed, "step", step), job.device)
-        losses = _losses(job.model, batch, config.label_smoothing)
-        total = sum(losses[1:], start=losses[0])
+        loss, minimized = _losses(job.model, batch, targets_N, config.label_smoothing)
         added = penalty(config, job.model)
-        minimized = total if added is None else total + added
+        minimized = minimized if added is None else minimized + added
         optimizer.zero_grad()
         minimized.backward()
-        return total / len(losses), minimized
+        return loss, minimized
 
     loss, minimized = loss_and_gradient()
-    parameters = [parameter for parameter in job.model.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    update = _Update(loss.item(), norm.item(), batch.num_chars)
+    norms = [_clip(member, config) for member in _trained(job.model)]
+    update = _Update(loss.item(), math.hypot(*norms), len(targets_N))
     for quantity, value in (("loss", minimized.item()), ("gradient", update.gradient_norm)):
         if not math.isfinite(value):
             raise diverged(job, step + 1, f"the {quantity} is {value}")
-    if config.max_gradient_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, config.max_gradient_norm, norm)
-    if config.max_gradient_value is not None:
-        torch.nn.utils.clip_grad_value_(parameters, config.max_gradient_value)
     optimizer.step(rate, (lambda: loss_and_gradient()[1]) if optimizer.needs_closure else None)
     shrink(config, job.model, rate)
     return update
 
 
-def _losses(model: LanguageModel, batch: Batch, label_smoothing: float) -> list[Tensor]:
-    """Mean nats per character: of the model, or of each member that is trained on its own."""
-    trained = model.members if isinstance(model, Mixture) else [model]
-    return [
-        functional.cross_entropy(member(batch), batch.targets, label_smoothing=label_smoothing)
-        for member in trained
-    ]
+def _trained(model: LanguageModel) -> list[nn.Module]:
+    """What is trained, each on its own loss: the model, or the members of a mixture."""
+    return list(model.members) if isinstance(model, Mixture) else [model]
+
+
+def _losses(
+    model: LanguageModel, batch: Batch, targets_N: Tensor, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """The mean nats per character, and what is minimized; over members, their mean and sum."""
+    logits = [member(batch) for member in _trained(model)]
+    plain = [functional.cross_entropy(logits_NV, targets_N) for logits_NV in logits]
+    smoothed = plain
+    if label_smoothing:
+        smoothed = [
+            functional.cross_entropy(logits_NV, targets_N, label_smoothing=label_smoothing)
+            for logits_NV in logits
+        ]
+    minimized = sum(smoothed[1:], start=smoothed[0])
+    return sum(plain[1:], start=plain[0]).detach() / len(plain), minimized
+
+
+def _clip(model: nn.Module, config: TrainConfig) -> float:
+    """Clip the gradient of `model` as `config` says; its norm before."""
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if config.max_gradient_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, config.max_gradient_norm, norm)
+    if config.max_gradient_value is not None:
+        torch.nn.utils.clip_grad_value_(parameters, config.max_gradient_value)
+    return norm.item()
 
 
 def _evaluate_and_save(job: Job, progress: Progress, learner: _Learner) -> None:

@@ -47,6 +47,7 @@ SMALL = {
         "train.average_decay=0.7",
         "train.replacement=true",
         "train.l1_penalty=0.01",
+        "train.l1_method=subgradient",
         "train.label_smoothing=0.1",
         "train.optimizer={kind: nadam}",
     ],

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from makemore.config import Activation
+from makemore.config import Activation, MLPConfig
+from makemore.models import build_model
 from makemore.models.activations import build_activation, gain
 
 POINTS = torch.tensor([-2.5, -1.0, -0.25, 0.5, 1.0, 3.0], dtype=torch.float64)
@@ -94,3 +95,12 @@ def test_other_gains_keep_the_mean_square_of_a_normal_input(name: Activation) ->
     with torch.no_grad():
         mean_square = (gain(name) * build_activation(name)(x)).square().mean().item()
     assert mean_square == pytest.approx(1.0, abs=0.01)
+
+
+@every_activation
+def test_a_model_with_any_gain_can_be_built_without_memory(name: Activation) -> None:
+    """A checkpoint is compared with such a model; gains computed there once had no numbers."""
+    gain.cache_clear()
+    with torch.device("meta"):
+        model = build_model(MLPConfig(activation=name), 27)
+    assert model.num_parameters() >= 11_897

@@ -86,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "models.transformer": {
         *("config", "corpus", "models.activations", "models.attention", "models.base"),
-        *("models.hidden", "models.initialization", "models.jagged", "models.positions"),
+        *("models.hidden", "models.initialization", "models.jagged", "models.positions", "vocab"),
     },
     "models.mixture": {"corpus", "models.base"},
     "models": {
@@ -94,10 +94,10 @@ ALLOWED: dict[str, set[str]] = {
         *("models.ngram", "models.recurrent", "models.transformer", "models.wavenet"),
         "models.wavenet_tree",
     },
-    "batching": {"config", "runtime"},
+    "batching": {"config", "corpus", "runtime"},
     "learning_rate": {"config"},
     "lbfgs_memory": set(),
-    "optim": {"config", "errors", "lbfgs_memory"},
+    "optim": {"config", "lbfgs_memory"},
     "regularization": {"config"},
     "averaging": {"models"},
     "evaluation": {"corpus", "models"},
@@ -145,7 +145,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.runs": {"cli.options", "cli.output", "run_directory"},
     "cli.sample": {"cli.options", "cli.output", "ensemble", "errors", "run", "trained_model"},
     "cli.train": {"cli.options", "cli.output", "cli.progress", "errors", "launch"},
-    "cli.fold": {"checkpoint", "cli.options", "cli.output", "folding", "run"},
+    "cli.fold": {"checkpoint", "cli.options", "cli.output", "errors", "folding", "run"},
     "cli": {
         *("", "cli.config", "cli.data", "cli.evaluate", "cli.fold", "cli.output", "cli.runs"),
         *("cli.sample", "cli.train", "errors"),

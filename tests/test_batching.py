@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from makemore.batching import batch_indices, num_steps
+from makemore.batching import batch_indices, batch_of_step, num_steps
 from makemore.config import TrainConfig
+from makemore.corpus import Corpus
+from makemore.models.jagged import contexts
+from tests.test_models import NAMES, VOCABULARY, corpus_of
 
 
 def batch(step: int, num_names: int, seed: int = 1, **options: object) -> list[int]:
@@ -22,13 +25,16 @@ def batch(step: int, num_names: int, seed: int = 1, **options: object) -> list[i
         # 70 names of which a batch of 100 takes all.
         ({"steps": 9, "max_epochs": 2.0, "batch_size": 100}, 2),
         ({"steps": 9, "max_epochs": 3.0, "batch_size": None}, 3),
+        # 420 windows, one a predicted character.
+        ({"steps": 99, "max_epochs": 1.0, "batch_unit": "windows"}, 42),
     ],
 )
 def test_a_run_ends_after_steps_or_epochs_whichever_comes_first(
     options: dict[str, object], expected: int
 ) -> None:
     config = TrainConfig(**{"batch_size": 10, **options})  # type: ignore[arg-type]
-    assert num_steps(config, num_names=70) == expected
+    # 70 names of 5 characters and their ends.
+    assert num_steps(config, Corpus.of(torch.tensor([1, 1, 1, 1, 1, 0] * 70))) == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 25])
@@ -64,6 +70,29 @@ def test_with_replacement_every_batch_is_drawn_anew() -> None:
     assert repeated == pytest.approx(1 - distinct, abs=0.01)
     counts = torch.bincount(torch.tensor(batches).flatten(), minlength=10)
     assert counts.tolist() == pytest.approx([1600] * 10, rel=0.1)
+
+
+def test_windows_are_single_characters_with_those_before_them() -> None:
+    corpus = corpus_of(NAMES)
+    config = TrainConfig(batch_size=4, batch_unit="windows")
+    drawn: list[int] = []
+    for step in range(11):
+        windows = batch_of_step(config, 1, step, corpus)
+        assert windows.rows is not None
+        drawn += windows.rows.tolist()
+        contexts_MC = contexts(windows, 3)
+        for row, context_C in zip(windows.rows.tolist(), contexts_MC.tolist(), strict=True):
+            text = [i for name in NAMES for i in (0, *VOCABULARY.encode([name])[:-1].tolist())]
+            name_start = max(place for place in range(row + 1) if text[place] == 0)
+            seen = [0, 0, 0, *text[name_start : row + 1]]
+            assert context_C == seen[-3:]
+    # An epoch of 43 characters takes each once, before the next one begins.
+    assert sorted(drawn[:43]) == list(range(43))
+
+
+def test_names_are_whole_where_windows_are_not_asked_for() -> None:
+    batch = batch_of_step(TrainConfig(batch_size=3), 1, 0, corpus_of(NAMES))
+    assert (batch.num_names, batch.rows) == (3, None)
 
 
 def test_a_full_batch_is_all_names_in_every_step() -> None:

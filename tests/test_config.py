@@ -263,10 +263,10 @@ def test_a_model_with_nothing_to_choose_is_not_tuned(smoothing: str, given: str)
 def test_what_needs_validation_names_has_no_effect_without_them() -> None:
     without = "data.fractions=[0.9, 0, 0.1]"
     assert problems_of(without, "train.patience=3") == [
-        "train: `patience` has no effect without validation names (`data.fractions`)"
+        "train.patience: has no effect without validation names (`data.fractions`)"
     ]
     assert problems_of(without, "model={kind: ngram, tune: true}") == [
-        "model: `tune` has no effect without validation names (`data.fractions`)"
+        "model.tune: has no effect without validation names (`data.fractions`)"
     ]
     for override in ("train.patience=3", "model={kind: ngram, tune: true}"):
         assert config_from_dict(MLP, "here", [override, "data.fractions=[0.9, 0.1, 0]"])

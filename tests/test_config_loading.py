@@ -421,6 +421,7 @@ def test_a_dump_shows_the_members_of_an_ensemble_one_below_the_other() -> None:
         "      num_layers: 1\n"
         "      norm: none\n"
         "      dropout: 0.0\n"
+        "      embedding_dropout: 0.0\n"
         "      output_factor: 0.5\n"
         "train:\n"
     ) in dump

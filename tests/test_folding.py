@@ -98,7 +98,7 @@ def test_the_command_prints_the_difference_and_the_file_that_it_wrote(
     options = [f"--set={option}" for option in (*BATCH, "train.steps=5")]
     assert makemore("train", "--data", "names.txt", "--device", "cpu", *options).code == 0
     done = makemore("fold")
-    assert (done.code, done.out) == (0, "runs/mlp-1/checkpoints/folded.safetensors\n")
+    assert (done.code, done.out) == (0, "runs/mlp-1/folded.safetensors\n")
     assert done.err.startswith("folded 1 layer; the largest difference of a logit is ")
     assert makemore("sample", done.out.strip(), "-n", "3").code == 0
     record = json.loads(makemore("fold", "runs/mlp-1", "--out", "mine.safetensors", "--json").out)
@@ -106,6 +106,12 @@ def test_the_command_prints_the_difference_and_the_file_that_it_wrote(
     assert record["num_folded"] == 1
     assert 0 < record["largest_difference"] < 1e-5
     assert load(tmp_path / "mine.safetensors", device="cpu").sample(1, seed=1)
+    for taken in ("mine.safetensors", "runs/mlp-1/checkpoints/last.safetensors", "/"):
+        refused = makemore("fold", "runs/mlp-1", "--out", taken)
+        assert (refused.code, refused.out) == (2, "")
+        assert f"--out {taken}: it exists already" in refused.err
+    # It is no state to go on from, and no other takes its place unasked.
+    assert makemore("train", "--resume", "runs/mlp-1/folded.safetensors").code == 4
     again = makemore("fold", "mine.safetensors")
     assert (again.code, again.out) == (2, "")
     assert "there is no batch normalization to fold" in again.err

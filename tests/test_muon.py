@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from makemore.config import BigramConfig, MLPConfig, MuonConfig, TransformerConfig
-from makemore.errors import UsageError
+from makemore.config_loading import config_from_dict
+from makemore.errors import ConfigError
 from makemore.models import Mixture, build_model
-from makemore.optim import Optimizer, misfit
+from makemore.optim import Optimizer
 from tests.small_optimizers import (
     MUONS,
     RATES,
@@ -124,10 +125,11 @@ def test_muon_takes_the_hidden_matrices_of_every_member_of_a_mixture() -> None:
     }
 
 
-def test_muon_without_a_hidden_matrix_is_refused_with_a_hint() -> None:
-    model = build_model(BigramConfig(), 5)
-    with pytest.raises(UsageError, match="this model has none") as caught:
-        Optimizer(train_config(MuonConfig()), model)
-    assert caught.value.problems[0].hint == "train.optimizer.kind=adamw"
-    with pytest.raises(UsageError, match="this model has none"):
-        misfit(train_config(MuonConfig()), model, {}, 1)
+@pytest.mark.parametrize("kind", ["bigram", "rnn", "gru", "lstm"])
+def test_muon_without_a_hidden_linear_layer_is_refused_by_the_config(kind: str) -> None:
+    values = {"model": {"kind": kind}, "train": {"optimizer": {"kind": "muon"}}}
+    with pytest.raises(ConfigError, match=f"`muon` is for hidden linear layers, and `{kind}`"):
+        config_from_dict(values, "mine")
+    members = [{"kind": kind}, {"kind": "mlp"}]
+    mixed = {**values, "model": {"kind": "ensemble", "members": members}}
+    assert config_from_dict(mixed, "mine").model.kind == "ensemble"

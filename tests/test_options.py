@@ -39,6 +39,8 @@ OTHER_VALUES: dict[str, object] = {
     "num_stacks": 2,
     "kernel_size": 3,
     "dropout": 0.3,
+    "embedding_dropout": 0.3,
+    "embedding_length": 3,
     "output_factor": 0.5,
     "order": 2,
     "k": 0.5,
@@ -131,11 +133,11 @@ def test_every_option_of_a_model_changes_what_it_learns(
 # records, that is, when something is reported.
 WEIGHTS, RECORDS = "weights", "records"
 BATCH_ALL = ["train.batch_size=null"]
-RMSPROP, NESTEROV = "train.optimizer={kind: rmsprop", "train.optimizer={kind: sgd, momentum: 0.9"
 TRAIN_OPTIONS: dict[str, tuple[list[str], list[str], str]] = {
     "steps": (["train.steps=8"], [], WEIGHTS),
     "max_epochs": (["train.max_epochs=2"], [], WEIGHTS),
     "batch_size": (["train.batch_size=10"], [], WEIGHTS),
+    "batch_unit": (["train.batch_unit=windows"], [], WEIGHTS),
     "replacement": (["train.replacement=true"], [], WEIGHTS),
     "learning_rate": (["train.learning_rate=0.02"], [], WEIGHTS),
     "label_smoothing": (["train.label_smoothing=0.1"], [], WEIGHTS),

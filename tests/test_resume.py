@@ -249,17 +249,63 @@ def test_records_that_are_damaged_are_passed_over(
     assert [record["event"] for record in untimed(tmp_path / "run")].count("end") == 1
 
 
-@pytest.mark.parametrize("first", ["adamw", "sgd"])
+# Adam and AdamW remember the same, and are not the same.
+@pytest.mark.parametrize(
+    ("first", "other"), [("adamw", "sgd"), ("sgd", "adamw"), ("adam", "adamw")]
+)
 def test_a_run_cannot_go_on_with_another_optimizer(
-    first: str, train: Callable[..., Run], tmp_path: Path
+    first: str, other: str, train: Callable[..., Run], tmp_path: Path
 ) -> None:
     run = RunDirectory(tmp_path / "run")
     train("run", f"train.optimizer={{kind: {first}{', momentum: 0.9' * (first == 'sgd')}}}")
     before = run.config.read_bytes(), run.metrics.read_bytes(), run.last.read_bytes()
-    other = {"adamw": "sgd", "sgd": "adamw"}[first]
-    with pytest.raises(UsageError, match=r"train\.optimizer: cannot be changed"):
+    with pytest.raises(UsageError, match=r"train\.optimizer\.kind: cannot be changed"):
         launch.resume(run.path, overrides=[f"train.optimizer.kind={other}", "train.steps=20"])
     assert (run.config.read_bytes(), run.metrics.read_bytes(), run.last.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [
+        (["train.optimizer={kind: sgd}"], "train.optimizer.momentum=0.9"),
+        ([], "train.average_decay=0.9"),
+        (["train.average_decay=0.9"], "train.average_decay=null"),
+    ],
+)
+def test_a_change_that_the_memory_of_a_run_does_not_fit_is_named(
+    options: list[str], change: str, train: Callable[..., Run], tmp_path: Path
+) -> None:
+    train("run", *options)
+    with pytest.raises(UsageError) as caught:
+        launch.resume(tmp_path / "run", overrides=[change, "train.steps=20"])
+    assert caught.value.problems[0].where == f"--set {change.partition('=')[0]}"
+
+
+def test_weights_in_training_that_do_not_fit_are_refused(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    train("run", "train.average_decay=0.9")
+    last = RunDirectory(tmp_path / "run").last
+    sound = load_checkpoint(last)
+    for trained in ({}, {name: value[:1] for name, value in sound.trained.items()}):
+        save_checkpoint(last, replace(sound, trained=trained))
+        with pytest.raises(CheckpointError, match="its weights in training"):
+            launch.resume(tmp_path / "run", overrides=["train.steps=20"])
+
+
+def test_a_run_that_patience_ended_goes_on_with_more_patience_alone(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    hopeless = ["train.learning_rate=50", "train.patience=1"]
+    train("run", *hopeless)
+    directory = RunDirectory(tmp_path / "run")
+    before = directory.config.read_bytes(), directory.last.read_bytes()
+    with pytest.raises(UsageError, match="1 evaluations without a better loss") as caught:
+        launch.resume(directory.path, overrides=["train.steps=40"])
+    assert caught.value.problems[0].hint == "--set train.patience=2 goes on with it"
+    assert (directory.config.read_bytes(), directory.last.read_bytes()) == before
+    launch.resume(directory.path, overrides=["train.patience=2"])
+    assert untimed(directory.path)[-1]["step"] == 8
 
 
 @pytest.mark.parametrize(

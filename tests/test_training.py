@@ -15,6 +15,7 @@ from makemore.errors import (
     DivergedError,
     UsageError,
 )
+from makemore.models import Mixture
 from makemore.models.batch_norm import recompute_statistics
 from makemore.run import Run, load
 from makemore.run_directory import RunDirectory
@@ -263,3 +264,42 @@ def test_with_an_average_the_run_keeps_the_average_and_trains_the_weights(
     best = load(tmp_path / "averaged", device="cpu")
     assert end["loss"] == best.evaluate("val").loss.nats_per_char
     assert plain.trained == {}
+
+
+def test_members_of_an_ensemble_are_clipped_apart(train: Callable[..., Run]) -> None:
+    """A member learns beside another one what it learns alone."""
+    sgd = ["train.optimizer={kind: sgd}", "train.learning_rate=1.0", "train.max_gradient_norm=0.05"]
+    alone = train("alone", "model={kind: bigram}", *sgd)
+    wild = "{kind: mlp, hidden_dim: 8, initialization: {method: unit_normal, output_factor: 1.0}}"
+    both = train(
+        "both", f"model={{kind: ensemble, members: [{{kind: bigram}}, {wild}]}}", *sgd, model="mlp"
+    )
+    assert isinstance(both.model, Mixture)
+    (table,) = alone.model.parameters()
+    (member,) = both.model.members[0].parameters()
+    assert torch.equal(member, table)
+
+
+def test_the_recorded_loss_is_that_of_the_targets_whatever_is_minimized(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    losses = []
+    for smoothing in (0.0, 0.5):
+        run = f"smoothing {smoothing}"
+        train(run, f"train.label_smoothing={smoothing}", "train.l2_penalty=0.1")
+        losses.append([r["loss"] for r in untimed(tmp_path / run) if r["event"] == "train"])
+    # The first batch is seen by the same weights; the second no longer.
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][1] != losses[1][1]
+
+
+def test_patience_without_validation_names_is_an_error(names_file: Path, tmp_path: Path) -> None:
+    names_file.write_text("ada\nben\ncora\n")
+    with pytest.raises(DataError, match=r"which train\.patience is about"):
+        launch.train(
+            "mlp",
+            data=names_file,
+            run=tmp_path / "run",
+            overrides=["data.split=lecture", "train.patience=1"],
+        )
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """`makemore fold`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from makemore.cli import output
 from makemore.cli.options import Json, RunPath
+from makemore.errors import UsageError
 
 
 def fold(
@@ -16,7 +18,7 @@ def fold(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help="Where to write the folded checkpoint; default: folded.safetensors beside RUN's.",
+            help="Where to write the folded checkpoint; default: folded.safetensors in RUN.",
         ),
     ] = None,
     as_json: Json = False,
@@ -27,7 +29,9 @@ def fold(
     from makemore.run import load
 
     loaded = load(run, device="cpu")
-    path = out or loaded.path.with_name("folded.safetensors")
+    path = out or Path(loaded.name) / "folded.safetensors"
+    if out is not None and os.path.lexists(out):
+        raise UsageError("it exists already", where=f"--out {out}", hint="choose another path")
     folded = fold_batch_norm(loaded)
     save_checkpoint(path, folded.checkpoint)
     record = {

@@ -70,7 +70,9 @@ def train(
         output.say(f"best {kind} loss infinite: some name is impossible to this model")
     else:
         loss, error = (output.quantity(end[key], 4) for key in ("loss", "standard_error"))
-        output.say(f"best {kind} loss {loss} ± {error} nats/char at step {end['best_step']}")
+        # A model that is fitted has no steps.
+        step = f" at step {end['best_step']}" if end["step"] else ""
+        output.say(f"best {kind} loss {loss} ± {error} nats/char{step}")
     if "share_of_zeros" in end:
         output.say(f"{end['share_of_zeros']:.1%} of its weights are exactly zero")
     if end["best_step"] == 0 < end["step"]:

@@ -42,6 +42,7 @@ from makemore.config.section import (
     MAX_INTEGER,
     MAX_SIZE,
     CountOrZero,
+    FieldError,
     Section,
     is_list,
     kind_of,
@@ -71,6 +72,7 @@ __all__ = [
     "DataConfig",
     "EnsembleConfig",
     "ExponentialSchedule",
+    "FieldError",
     "GRUConfig",
     "InitializationConfig",
     "LBFGSConfig",
@@ -118,7 +120,7 @@ class Config(Section):
     @classmethod
     def _check_model(cls, model: ModelConfig, info: ValidationInfo) -> ModelConfig:
         if isinstance(model, NgramConfig) and model.tune and _without_validation(info):
-            raise ValueError("`tune` has no effect without validation names (`data.fractions`)")
+            raise FieldError("tune", "has no effect without validation names (`data.fractions`)")
         return model
 
     @field_validator("train", mode="before")
@@ -138,8 +140,33 @@ class Config(Section):
     @field_validator("train")
     @classmethod
     def _check_train(cls, train: TrainConfig | None, info: ValidationInfo) -> TrainConfig | None:
-        if train is not None and train.patience is not None and _without_validation(info):
-            raise ValueError("`patience` has no effect without validation names (`data.fractions`)")
+        model = info.data.get("model")
+        if train is None or model is None:
+            return train
+        if train.patience is not None and _without_validation(info):
+            what = "has no effect without validation names (`data.fractions`)"
+            raise FieldError("patience", what)
+        members = model.members if isinstance(model, EnsembleConfig) else (model,)
+        windowed = (MLPConfig, WaveNetTreeConfig)
+        if train.batch_unit == "windows" and not all(isinstance(m, windowed) for m in members):
+            what = f"windows cannot be used with `{model.kind}`, which sees whole names"
+            raise FieldError("batch_unit", what)
+        unlinear = (BigramConfig, RecurrentSection)
+        if isinstance(train.optimizer, MuonConfig) and all(
+            isinstance(m, unlinear) for m in members
+        ):
+            what = f"`muon` is for hidden linear layers, and `{model.kind}` has none"
+            raise FieldError("optimizer", what)
+        if isinstance(train.optimizer, LBFGSConfig) and isinstance(model, EnsembleConfig):
+            what = "`lbfgs` cannot be used with `ensemble`, whose members it would couple"
+            raise FieldError("optimizer", what)
+        if isinstance(train.optimizer, LBFGSConfig) and getattr(model, "norm", None) == "batch":
+            what = "`lbfgs` cannot be used with `norm: batch`, whose statistics its trials move"
+            raise FieldError("optimizer", what)
+        has_running = any(getattr(m, "norm_statistics", None) == "running" for m in members)
+        if train.average_decay is not None and has_running:
+            what = "cannot be used with `norm_statistics: running`, those of other weights"
+            raise FieldError("average_decay", what)
         return train
 
 

@@ -90,8 +90,8 @@ class WaveNetTreeConfig(InitializedSection):
     norm_over: Literal["batch_and_time", "batch"] | None = Field(
         default=None,
         description="What batch normalization averages over: `batch_and_time`, which null means, "
-        "or `batch`, with statistics and gains of its own for each node of a level, as the lecture "
-        "had it before its fix.",
+        "or `batch`, apart for each node of a level, as the lecture had its statistics (though not "
+        "its gains) before its fix.",
     )
     dropout: Dropout = 0.0
     initialization: Initialization = InitializationConfig(output_factor=0.05)

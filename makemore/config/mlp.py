@@ -15,7 +15,7 @@ from makemore.config.layers import (
     Statistics,
     needs_batch_norm,
 )
-from makemore.config.section import Section, Size, choices
+from makemore.config.section import Depth, Section, choices
 
 
 class BigramConfig(Section):
@@ -38,7 +38,7 @@ class MLPConfig(InitializedSection):
     context_length: int = Field(default=3, ge=1, le=1024, description="Characters it looks at.")
     embedding_dim: EmbeddingDim = 10
     hidden_dim: HiddenDim = 200
-    num_layers: Size = Field(default=1, description="Hidden layers.")
+    num_layers: Depth = Field(default=1, description="Hidden layers.")
     activation: Activation = "tanh"
     norm: Literal["none", "batch", "layer", "rms"] = Field(
         default="none",

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from makemore.config.layers import Dropout, EmbeddingDim, HiddenDim
-from makemore.config.section import PositiveOrZero, Section, Size
+from makemore.config.section import Depth, PositiveOrZero, Section, ShareBelowOne
 
 
 class RecurrentSection(Section):
@@ -16,7 +16,7 @@ class RecurrentSection(Section):
     kind: str
     embedding_dim: EmbeddingDim = 64
     hidden_dim: HiddenDim = 128
-    num_layers: Size = Field(default=1, description="Recurrent layers, one above the other.")
+    num_layers: Depth = Field(default=1, description="Recurrent layers, one above the other.")
     norm: Literal["none", "layer"] = Field(
         default="none",
         description="Normalization of what a layer hands on: `none`, or `layer` over its units "
@@ -26,6 +26,11 @@ class RecurrentSection(Section):
         default=0.0,
         description="Probability with which what a layer hands on, to the next one or the output, "
         "is dropped in training, never between steps (Zaremba, Sutskever & Vinyals 2014).",
+    )
+    embedding_dropout: ShareBelowOne = Field(
+        default=0.0,
+        description="Probability with which a component of an embedding is dropped in training "
+        "(Zaremba, Sutskever & Vinyals 2014).",
     )
     output_factor: PositiveOrZero = Field(
         default=0.05, description="What the initial weights of the output layer are multiplied by."

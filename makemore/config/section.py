@@ -10,6 +10,7 @@ MAX_INTEGER = 2**63 - 1  # what a tensor of integers and a generator's seed can 
 
 Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+Depth = Annotated[int, Field(ge=1, le=1024)]
 CountOrZero = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[float, Field(gt=0)]
 PositiveOrZero = Annotated[float, Field(ge=0)]
@@ -40,6 +41,14 @@ def _filled(value: object, field: FieldInfo | None) -> object:
     default = field.default.model_dump()
     kind = default.get("kind")
     return {**default, **value} if value.get("kind", kind) == kind else value
+
+
+class FieldError(ValueError):
+    """What is wrong with one field of a section, found where the whole section is known."""
+
+    def __init__(self, field: str, what: str) -> None:
+        super().__init__(what)
+        self.field = field
 
 
 def sections_of(field: FieldInfo | None) -> dict[str, type[Section]]:

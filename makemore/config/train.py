@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from makemore.config.optimizers import AdamWConfig, LBFGSConfig, OptimizerConfig
+from makemore.config.optimizers import AdamWConfig, LBFGSConfig, MuonConfig, OptimizerConfig
 from makemore.config.schedules import LinearSchedule, ScheduleConfig
 from makemore.config.section import (
     Count,
@@ -27,7 +27,14 @@ class TrainConfig(Section):
         description="End earlier, after this many passes over the training names.",
     )
     batch_size: Count | None = Field(
-        default=256, description="Names a step; null takes all of them in every step."
+        default=256,
+        description="Names a step, at most all of them, which is what null takes in every step.",
+    )
+    batch_unit: Literal["names", "windows"] = Field(
+        default="names",
+        description="What a batch is made of: whole `names`, or single `windows`, each the few "
+        "characters before one to predict, for models with a `context_length` that see no more "
+        "(mlp, wavenet-tree); batch_size then counts windows.",
     )
     replacement: bool = Field(
         default=False,
@@ -54,7 +61,8 @@ class TrainConfig(Section):
     l1_penalty: PositiveOrZero = Field(
         default=0.0,
         description="Adds this, times the sum of the absolute values of all matrices, to the loss "
-        "(Tibshirani 1996).",
+        "(Tibshirani 1996); an optimizer that divides a gradient by its size lets a subgradient "
+        "weigh more, while the proximal step moves a weight by this times the rate.",
     )
     l1_method: Literal["subgradient", "proximal"] | None = Field(
         default=None,
@@ -116,3 +124,27 @@ class TrainConfig(Section):
         if value and isinstance(info.data.get("optimizer"), LBFGSConfig):
             raise ValueError("cannot be used with `lbfgs`, whose steps follow the loss alone")
         return value
+
+    @field_validator("l1_method")
+    @classmethod
+    def _check_proximal(cls, method: str | None, info: ValidationInfo) -> str | None:
+        proximal = info.data.get("l1_penalty", 0) > 0 and method != "subgradient"
+        if proximal and isinstance(info.data.get("optimizer"), MuonConfig):
+            raise ValueError(
+                "the proximal step needs one rate for all weights, and `muon` has two; choose "
+                "`subgradient`"
+            )
+        return method
+
+    @field_validator("average_decay")
+    @classmethod
+    def _check_average(cls, decay: float | None, info: ValidationInfo) -> float | None:
+        proximal = info.data.get("l1_penalty", 0) > 0 and (
+            info.data.get("l1_method") != "subgradient"
+        )
+        if decay is not None and proximal:
+            raise ValueError(
+                "an average of weights is hardly ever zero, which is what the proximal "
+                "`l1_penalty` is for; choose `l1_method: subgradient`"
+            )
+        return decay

@@ -13,7 +13,7 @@ from makemore.config.layers import (
     InitializationConfig,
     InitializedSection,
 )
-from makemore.config.section import Size, choices
+from makemore.config.section import Depth, Size, choices
 
 # Contexts that a model looks at through positions of its own.
 ContextLength = Annotated[int, Field(ge=1, le=65536, description="Characters it looks at.")]
@@ -52,7 +52,7 @@ class TransformerConfig(InitializedSection):
         default="transformer", description="A decoder-only transformer (Vaswani et al. 2017)."
     )
     context_length: ContextLength = 32
-    num_layers: Size = Field(default=4, description="Blocks of attention and feed-forward.")
+    num_layers: Depth = Field(default=4, description="Blocks of attention and feed-forward.")
     num_heads: Size = Field(default=4, description="Attention heads a block.")
     embedding_dim: Size = Field(
         default=64, description="Size of the residual stream, a multiple of num_heads."
@@ -61,6 +61,14 @@ class TransformerConfig(InitializedSection):
         default=None,
         description="Size of the feed-forward's hidden layer; null means 4 times embedding_dim, or "
         "8/3 of it, to a multiple of 8, where it is gated, which has as many weights.",
+    )
+    embedding_length: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Characters whose embeddings are summed at each position: itself and those "
+        "before it, each distance with embeddings of its own, which is a causal convolution of the "
+        "input (Gulati et al. 2020).",
     )
     positions: Literal["learned", "sinusoidal", "rotary", "none"] = Field(
         default="learned",

@@ -4,6 +4,7 @@ The sources stand in the descriptions of `makemore.config.layers.Activation`.
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,7 @@ def build_activation(name: Activation) -> nn.Module:
     return _MODULES[name]()
 
 
+@cache
 def gain(name: Activation) -> float:
     """By how much weights are scaled up for what the activation takes away.
 
@@ -79,7 +81,9 @@ def gain(name: Activation) -> float:
 def _mean_square(activation: nn.Module) -> float:
     """E[f(z)^2] of a standard normal z, by the midpoint rule on [-10, 10]."""
     num_points = 200_000
-    z = (torch.arange(num_points, dtype=torch.float64) + 0.5) * (20 / num_points) - 10
+    # On the CPU, also where a model is built without memory, on the meta device.
+    points = torch.arange(num_points, dtype=torch.float64, device="cpu")
+    z = (points + 0.5) * (20 / num_points) - 10
     density = (-z.square() / 2).exp() / math.sqrt(2 * math.pi)
-    with torch.no_grad():
+    with torch.no_grad(), torch.device("cpu"):
         return float((activation(z).square() * density).sum()) * (20 / num_points)

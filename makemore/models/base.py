@@ -22,12 +22,16 @@ class LanguageModel(nn.Module, ABC):
 
     It knows neither a loss nor an optimizer, a file or a data set. In eval mode, `forward` and
     `step` give the same logits, a later character changes no earlier logits, and neither the order
-    nor the company of names in a batch changes anything.
+    nor the company of names in a batch changes anything. A linear layer that gives the logits is
+    called `output`: Muon leaves it alone.
     """
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (N, V) of all positions of whole names at once: for training and evaluation."""
+        """Logits (N, V) of all positions of whole names at once: for training and evaluation.
+
+        (M, V) for a batch of windows, which only models that look through windows take.
+        """
 
     @abstractmethod
     def start(self, num_names: int) -> State:

@@ -16,12 +16,13 @@ class BatchNorm(nn.BatchNorm1d):
     """Over the rows of (N, F): N real characters, no pads. Batch statistics mix positions, so a
     model with this layer is causal only in eval mode.
 
-    statistics: what eval mode uses after training, `running` averages or `recomputed` ones.
+    statistics: what eval mode uses after training, `running` averages or, which None means,
+    `recomputed` ones.
     """
 
-    def __init__(self, num_features: int, statistics: str) -> None:
+    def __init__(self, num_features: int, statistics: str | None = None) -> None:
         super().__init__(num_features)
-        self.statistics = statistics
+        self.statistics = statistics or "recomputed"
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from makemore.models.initialization import initialize, initialize_branch
 NormKind = Literal["none", "batch", "layer", "rms"]
 
 
-def build_norm(kind: NormKind, dim: int, statistics: str = "recomputed") -> nn.Module:
+def build_norm(kind: NormKind, dim: int, statistics: str | None = None) -> nn.Module:
     """`statistics` is for batch normalization alone."""
     match kind:
         case "none":

@@ -8,10 +8,21 @@ from makemore.vocab import BOUNDARY
 
 
 def contexts(batch: Batch, context_length: int) -> Tensor:
-    """(N, C): each input and those before it in its name, boundaries where there are none."""
-    back_C = torch.arange(context_length - 1, -1, -1, device=batch.inputs.device)
-    places_NC = torch.arange(batch.num_chars, device=batch.inputs.device)[:, None] - back_C
-    inside_NC = batch.positions()[:, None] >= back_C
+    """(N, C): each input and those before it in its name, boundaries where there are none.
+
+    (M, C) for a batch of windows: those of its rows.
+    """
+    rows_N = batch.rows
+    if rows_N is None:
+        rows_N = torch.arange(batch.num_chars, device=batch.inputs.device)
+        position_N = batch.positions()
+    else:
+        # The rows may be few of very many.
+        name_N = torch.searchsorted(batch.offsets, rows_N, right=True) - 1
+        position_N = rows_N - batch.offsets[name_N]
+    back_C = torch.arange(context_length - 1, -1, -1, device=rows_N.device)
+    places_NC = rows_N[:, None] - back_C
+    inside_NC = position_N[:, None] >= back_C
     return torch.where(inside_NC, batch.inputs[places_NC.clamp(min=0)], BOUNDARY)
 
 

@@ -54,7 +54,7 @@ def _hidden_layers(config: MLPConfig) -> list[nn.Module]:
         hidden = HiddenLayer(
             in_dim,
             config.hidden_dim,
-            norm=build_norm(config.norm, config.hidden_dim, config.norm_statistics or "recomputed"),
+            norm=build_norm(config.norm, config.hidden_dim, config.norm_statistics),
             activation=config.activation,
             initialization=config.initialization,
             dropout=config.dropout,

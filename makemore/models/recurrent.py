@@ -73,6 +73,7 @@ class Recurrent(LanguageModel):
         super().__init__()
         width = config.hidden_dim
         self.embedding = nn.Embedding(vocabulary_size, config.embedding_dim)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         in_dims = [config.embedding_dim] + [width] * (config.num_layers - 1)
         self.layers = nn.ModuleList(_build_layer(config, in_dim) for in_dim in in_dims)
         self.norms = nn.ModuleList(build_norm(config.norm, width) for _ in in_dims)
@@ -83,7 +84,7 @@ class Recurrent(LanguageModel):
 
     def forward(self, batch: Batch) -> Tensor:
         names = PaddedNames(batch)
-        x_ND = self.embedding(batch.inputs)
+        x_ND = self.embedding_dropout(self.embedding(batch.inputs))
         for layer, norm in zip(self._layers(), self.norms, strict=True):
             # Only the recurrence mixes positions, so only here are names padded: right padding
             # comes after every real character. A third of the work is spent on it, and yet packed
@@ -98,7 +99,7 @@ class Recurrent(LanguageModel):
         return tuple(zeros_BF for layer in self._layers() for _ in range(layer.num_parts))
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
-        x_BD = self.embedding(ids_B)
+        x_BD = self.embedding_dropout(self.embedding(ids_B))
         new_state: State = ()
         for layer, norm in zip(self._layers(), self.norms, strict=True):
             first = len(new_state)

@@ -25,8 +25,9 @@ from makemore.models.attention import Attention
 from makemore.models.base import LanguageModel, State
 from makemore.models.hidden import build_norm
 from makemore.models.initialization import initialize, initialize_branch, initialize_output
-from makemore.models.jagged import PaddedNames
+from makemore.models.jagged import PaddedNames, contexts
 from makemore.models.positions import rotations, sinusoids
+from makemore.vocab import BOUNDARY
 
 
 class Transformer(LanguageModel):
@@ -49,6 +50,16 @@ class Transformer(LanguageModel):
         # Norms make the scale of the embeddings set only how soon the branches are heard.
         self.character_embedding = nn.Embedding(vocabulary_size, width)
         nn.init.normal_(self.character_embedding.weight, std=width**-0.5 if self.tied else 1.0)
+        self.embedding_length = config.embedding_length
+        if config.embedding_length > 1:
+            # A table for each distance, one below the other; what is further away says less.
+            self.earlier_embedding = nn.Embedding(
+                (config.embedding_length - 1) * vocabulary_size, width
+            )
+            for distance, table in enumerate(
+                self.earlier_embedding.weight.split(vocabulary_size), start=1
+            ):
+                nn.init.normal_(table, std=0.7**distance)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.context_length, width)
         self.dropout = nn.Dropout(config.dropout)
@@ -64,38 +75,46 @@ class Transformer(LanguageModel):
 
     def forward(self, batch: Batch) -> Tensor:
         names = PaddedNames(batch)
-        x_ND, rotation_N1J = self._embed(batch.inputs, names.position_N)
+        context_NC = contexts(batch, self.embedding_length)
+        x_ND, rotation_N1J = self._embed(context_NC, names.position_N)
         for block in self._blocks():
             x_ND = block(x_ND, names, rotation_N1J)
         return self._logits(x_ND)
 
     def start(self, num_names: int) -> State:
         # How many characters were seen, which the caches, as long as the context at most, cannot
-        # tell; then keys and values of every block.
+        # tell; the last of them; then keys and values of every block.
         device = self.character_embedding.weight.device
         num_seen_B = torch.zeros(num_names, dtype=torch.long, device=device)
+        context_BC = torch.full((num_names, self.embedding_length), BOUNDARY, device=device)
         caches = (part for block in self._blocks() for part in block.attention.start(num_names))
-        return num_seen_B, *caches
+        return num_seen_B, context_BC, *caches
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
-        num_seen_B, caches = state[0], state[1:]
-        x_BD, rotation_B1J = self._embed(ids_B, num_seen_B)
+        num_seen_B, context_BC, *caches = state
+        context_BC = torch.cat([context_BC[:, 1:], ids_B[:, None]], dim=1)
+        x_BD, rotation_B1J = self._embed(context_BC, num_seen_B)
         new_caches: list[Tensor] = []
         for i, block in enumerate(self._blocks()):
-            x_BD, cache = block.step(x_BD, caches[2 * i : 2 * i + 2], rotation_B1J)
+            x_BD, cache = block.step(x_BD, tuple(caches[2 * i : 2 * i + 2]), rotation_B1J)
             new_caches.extend(cache)
-        return self._logits(x_BD), (num_seen_B + 1, *new_caches)
+        return self._logits(x_BD), (num_seen_B + 1, context_BC, *new_caches)
 
     def _blocks(self) -> list["Block"]:
         return cast("list[Block]", list(self.blocks))
 
-    def _embed(self, ids_N: Tensor, position_N: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _embed(self, context_NC: Tensor, position_N: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the blocks read, and by what they turn queries and keys."""
-        x_ND: Tensor = self.character_embedding(ids_N)
+        x_ND: Tensor = self.character_embedding(context_NC[:, -1])
         width, dtype = x_ND.shape[1], x_ND.dtype
         rotation_N1J = None
         if self.tied:
             x_ND = x_ND * width**0.5
+        if self.embedding_length > 1:
+            earlier_NC = context_NC[:, :-1].flip(1)
+            first_C = torch.arange(self.embedding_length - 1, device=x_ND.device)
+            rows_NC = earlier_NC + first_C * self.character_embedding.num_embeddings
+            x_ND = x_ND + self.earlier_embedding(rows_NC).sum(1)
         if self.positions == "learned":
             x_ND = x_ND + self.position_embedding(position_N.clamp(max=self.context_length - 1))
         elif self.positions == "sinusoidal":

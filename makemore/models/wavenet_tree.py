@@ -25,7 +25,7 @@ class NodeNorm(nn.Module):
     """(N * P, F) -> (N * P, F): batch normalization with statistics and gains of its own for each
     of the P nodes of a level."""
 
-    def __init__(self, num_nodes: int, dim: int, statistics: str) -> None:
+    def __init__(self, num_nodes: int, dim: int, statistics: str | None) -> None:
         super().__init__()
         self.norm = BatchNorm(num_nodes * dim, statistics)
 
@@ -90,7 +90,7 @@ class WaveNetTree(LanguageModel):
 
 
 def _levels(config: WaveNetTreeConfig) -> list[HiddenLayer]:
-    statistics = config.norm_statistics or "recomputed"
+    statistics = config.norm_statistics
     levels: list[HiddenLayer] = []
     in_dim, num_nodes = config.embedding_dim, config.context_length // 2
     while num_nodes >= 1:
