@@ -94,7 +94,7 @@ def _shares(runs: Sequence[Run], weights: str | Sequence[float]) -> list[float]:
         what = "must not all be 0"
     else:
         return normalize(weights)
-    hint = "a number for each run, as in 0.7,0.3, or one of the two words"
+    hint = "a number for each run, as in 0.7,0.3, or `equal`, or `tuned`"
     raise UsageError(what, where="weights", hint=hint)
 
 
