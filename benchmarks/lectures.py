@@ -29,7 +29,6 @@ PUBLISHED: dict[str, tuple[str, float, str]] = {
     "part1-counts": ("train", 2.4545768, "whole file, exact"),
     "part1-network": ("train", 2.46, "whole file, after 200 steps, rounded"),
     "part2-mlp": ("val", 2.170, ""),
-    "part3-original": ("val", 2.168, ""),
     "part3-softmax-fix": ("val", 2.13, ""),
     "part3-tanh-fix": ("val", 2.103, ""),
     "part3-kaiming": ("val", 2.107, ""),
@@ -42,7 +41,6 @@ PUBLISHED: dict[str, tuple[str, float, str]] = {
     "eureka-4gram": ("val", 2.1064, "published for a test split of its own"),
     "eureka-mlp": ("val", 2.06, "published for a validation split of its own"),
     "makemore-transformer": ("test", 1.9655, "makemore split, as measured with that script"),
-    "makemore-transformer-dropout": ("test", 1.85, "split not stated; here the makemore split"),
 }
 
 

@@ -414,7 +414,8 @@ def configs(draw: st.DrawFn) -> DataConfig:
     train = draw(st.integers(1, 100))
     val = draw(st.integers(0, 100 - train))
     fractions = (train / 100, val / 100, (100 - train - val) / 100)
-    seed = draw(st.integers(0, 9))
+    # All names in train leave a seed of the hash nothing to decide, which is an error.
+    seed = None if (kind, train) == ("hash", 100) else draw(st.integers(0, 9))
     return DataConfig.model_validate({"split": kind, "fractions": fractions, "seed": seed})
 
 
