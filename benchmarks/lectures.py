@@ -53,6 +53,8 @@ def table(records: list[dict[str, object]]) -> str:
     for preset, (split, published, remark) in PUBLISHED.items():
         group = [record for record in records if record["preset"] == f"lectures/{preset}"]
         if not group:
+            figure = f"{split if split != 'val' else 'dev'} {published:.4g}"
+            lines.append(f"| `{preset}` | | | {figure} | not measured | | | {remark} |")
             continue
         losses = [float(str(record["nats_per_char"])) for record in group]
         error = statistics.mean(float(str(record["standard_error"])) for record in group)

@@ -26,12 +26,12 @@ def measure(
     options = ["--data", data, "--seed", str(seed)]
     options += [] if split is None else ["--set", f"data.split={split}"]
     started = time.perf_counter()
-    trained = json.loads(_makemore("train", "--model", preset, *options, "--json", cwd=cwd))
+    run = json.loads(_makemore("train", "--model", preset, *options, "--json", cwd=cwd))["run"]
     wall_seconds = time.perf_counter() - started
-    evaluated = _makemore("eval", trained["run"], "--split", evaluate, "--json", cwd=cwd)
-    lines = Path(cwd, trained["run"], "metrics.jsonl").read_text().splitlines()
+    evaluated = _makemore("eval", run, "--split", evaluate, "--json", cwd=cwd)
+    lines = Path(cwd, run, "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    start = records[0]
+    start, end = records[0], records[-1]
     return {
         "preset": preset,
         "data": data if data in ("names", "surnames") else KARPATHY,
@@ -40,9 +40,9 @@ def measure(
         # Counts are there once they are counted.
         "num_parameters": max(record.get("num_parameters", 0) for record in records),
         "num_steps": start["num_steps"],
-        "training_seconds": trained["seconds"],
+        "training_seconds": end["seconds"],
         "wall_seconds": round(wall_seconds, 2),
-        "best_step": trained["best_step"],
+        "best_step": end["best_step"],
         **json.loads(evaluated),
         "makemore": makemore.__version__,
         "torch": torch.__version__,

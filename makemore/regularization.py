@@ -16,6 +16,8 @@ def penalty(config: TrainConfig, model: nn.Module) -> Tensor | None:
     `shrink` where the method is the proximal one.
     """
     total: Tensor | None = None
+    if not config.l2_penalty and not config.l1_penalty:
+        return None
     weights = _matrices(model)
     if config.l2_penalty:
         total = config.l2_penalty / 2 * _sum([weight.square().sum() for weight in weights])

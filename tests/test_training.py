@@ -6,20 +6,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
-from makemore import launch
+from makemore import launch, training
 from makemore.checkpoint import load_checkpoint
+from makemore.config import MLPConfig, TrainConfig
+from makemore.config_loading import config_from_dict
 from makemore.corpus import Corpus
 from makemore.errors import (
     DataError,
     DivergedError,
     UsageError,
 )
-from makemore.models import Mixture
+from makemore.models import Mixture, build_model
 from makemore.models.batch_norm import recompute_statistics
 from makemore.run import Run, load
 from makemore.run_directory import RunDirectory
 from tests.small_runs import NAMES, SMALL, CrashError, die_at, untimed
+from tests.test_models import NAMES as NAMES_OF_MODELS
+from tests.test_models import batch_of, random_model, small
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -303,3 +309,43 @@ def test_patience_without_validation_names_is_an_error(names_file: Path, tmp_pat
             overrides=["data.split=lecture", "train.patience=1"],
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_label_smoothing_mixes_the_target_with_the_uniform_distribution() -> None:
+    """Szegedy et al. 2016, section 7: (1 - s) of the target's nats, s of the mean over all ids."""
+    model = random_model(small(MLPConfig))
+    batch = batch_of(NAMES_OF_MODELS)
+    with torch.no_grad():
+        plain, minimized = training._losses(model, batch, batch.targets, 0.3)
+        nats_NV = -model(batch).log_softmax(1)
+    target = nats_NV.gather(1, batch.targets[:, None]).mean()
+    assert plain.item() == pytest.approx(target.item(), rel=1e-12)
+    expected = 0.7 * target + 0.3 * nats_NV.mean()
+    assert minimized.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_clipping_by_value_cuts_every_component_of_the_gradient() -> None:
+    model = random_model(small(MLPConfig))
+    batch = batch_of(NAMES_OF_MODELS)
+    functional.cross_entropy(model(batch), batch.targets).backward()
+    before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    norm = training._clip(model, TrainConfig(max_gradient_value=0.01))
+    after = [p.grad for p in model.parameters() if p.grad is not None]
+    assert norm == pytest.approx(math.sqrt(sum(float(g.square().sum()) for g in before)))
+    assert max(float(g.abs().max()) for g in before) > 0.02
+    for was, now in zip(before, after, strict=True):
+        assert torch.equal(now, was.clamp(-0.01, 0.01))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gru", "transformer", "wavenet", "bow"])
+def test_dropout_drops_its_share_and_scales_the_rest(kind: str) -> None:
+    """Srivastava et al. 2014: over many draws, each module keeps its input's mean."""
+    values = {"model": {"kind": kind, "dropout": 0.3}}
+    model = build_model(config_from_dict(values, "mine").model, 27)
+    modules = [m for m in model.modules() if isinstance(m, nn.Dropout) and m.p > 0]
+    assert modules
+    for module in modules:
+        dropped = module.train()(torch.ones(100_000))
+        kept = dropped[dropped != 0]
+        assert 1 - len(kept) / 100_000 == pytest.approx(0.3, abs=0.01)
+        assert torch.equal(kept, torch.full_like(kept, 1 / 0.7))
