@@ -75,7 +75,7 @@ def test_a_missing_file_is_a_usage_error_that_names_the_presets(tmp_path: Path) 
     with pytest.raises(UsageError, match=r"no such file") as caught:
         load_config(tmp_path / "none.yaml")
     assert caught.value.exit_code == 2
-    assert caught.value.problems[0].hint.startswith("check the path; the presets are bigram, ")
+    assert caught.value.problems[0].hint.startswith("check the path; the presets are best, bigram, ")
     with pytest.raises(UsageError) as caught:
         load_config(Path("transfomer"))
     assert caught.value.problems[0].hint.startswith("check the path; did you mean `transformer`? ")
