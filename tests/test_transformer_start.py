@@ -49,7 +49,7 @@ def test_tied_embeddings_are_read_with_variance_1_as_untied_ones_are() -> None:
     for tied in (False, True):
         model: Any = build(vocabulary_size=2000, tied_embeddings=tied, positions="none")
         ids = torch.arange(2000)
-        embedded_ND, _ = model._embed(ids, ids)
+        embedded_ND, _ = model._embed(ids[:, None], ids)
         assert embedded_ND.std().item() == pytest.approx(1.0, rel=0.02)
 
 
@@ -99,7 +99,7 @@ def test_branches_that_start_at_zero_add_nothing() -> None:
                 vocabulary_size=VOCABULARY.size, norm_place=place, initialization=initialization
             )
             batch = batch_of(["dabc"])
-            x_ND, _ = model._embed(batch.inputs, batch.positions())
+            x_ND, _ = model._embed(batch.inputs[:, None], batch.positions())
             normalized_ND = functional.layer_norm(x_ND, (64,))
             same = torch.allclose(model(batch), model.output(normalized_ND), atol=1e-5)
             assert same == zero
