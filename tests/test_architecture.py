@@ -54,7 +54,11 @@ ALLOWED: dict[str, set[str]] = {
     "models.initialization": {"config", "models.activations"},
     "models.jagged": {"corpus", "vocab"},
     "models.batch_norm": {"corpus", "models.base"},
-    "models.hidden": {"config", "models.activations", "models.batch_norm", "models.initialization"},
+    "models.dropout": set(),
+    "models.hidden": {
+        *("config", "models.activations", "models.batch_norm", "models.dropout"),
+        "models.initialization",
+    },
     "models.ngram_counts": {"corpus", "vocab"},
     "models.ngram_smoothing": {"config", "models.ngram_counts"},
     "models.ngram_tuning": {"config", "corpus", "models.ngram_counts", "models.ngram_smoothing"},
@@ -68,14 +72,16 @@ ALLOWED: dict[str, set[str]] = {
         *("models.jagged", "vocab"),
     },
     "models.recurrent": {
-        *("config", "corpus", "models.base", "models.hidden", "models.initialization"),
-        "models.jagged",
+        *("config", "corpus", "models.base", "models.dropout", "models.hidden"),
+        *("models.initialization", "models.jagged"),
     },
     "models.bow": {
         *("config", "corpus", "models.base", "models.hidden", "models.initialization"),
         "models.jagged",
     },
-    "models.wavenet": {"config", "corpus", "models.base", "models.initialization"},
+    "models.wavenet": {
+        *("config", "corpus", "models.base", "models.dropout", "models.initialization"),
+    },
     "models.wavenet_tree": {
         *("config", "corpus", "models.base", "models.batch_norm", "models.hidden"),
         *("models.initialization", "models.jagged", "vocab"),
@@ -86,7 +92,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "models.transformer": {
         *("config", "corpus", "models.activations", "models.attention", "models.base"),
-        *("models.hidden", "models.initialization", "models.jagged", "models.positions", "vocab"),
+        *("models.dropout", "models.hidden", "models.initialization", "models.jagged"),
+        *("models.positions", "vocab"),
     },
     "models.mixture": {"corpus", "models.base"},
     "models": {

@@ -10,6 +10,7 @@ from torch.nn import functional
 from makemore.config import BowConfig, InitializationConfig
 from makemore.corpus import Batch
 from makemore.models import build_model
+from makemore.models.dropout import Dropout
 from makemore.models.jagged import PaddedNames
 from makemore.vocab import BOUNDARY
 from tests.test_models import (
@@ -63,7 +64,7 @@ def test_dropout_acts_on_the_hidden_units() -> None:
         torch.default_generator.manual_seed(1)
         logits = model(batch)
         torch.default_generator.manual_seed(1)
-        mask_NF = functional.dropout(torch.ones(5, 12, dtype=torch.float64), 0.4)
+        mask_NF = Dropout(0.4)(torch.ones(5, 12, dtype=torch.float64))
     assert (mask_NF == 0).any()
     assert_same(logits, explicit_logits(model.state_dict(), ids_of("dacb"), 3, mask_NF))
 

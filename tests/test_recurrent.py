@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from makemore.config import GRUConfig, LSTMConfig, RNNConfig
 from makemore.models import build_model
+from makemore.models.dropout import Dropout
 from makemore.models.jagged import PaddedNames
 from tests.test_models import (
     NAMES,
@@ -117,7 +118,7 @@ def test_dropout_acts_on_what_layers_hand_on_and_never_between_steps(kind: Any) 
         logits = model(batch)
         torch.default_generator.manual_seed(1)
         ones_NF = torch.ones(batch.num_chars, config.hidden_dim, dtype=torch.float64)
-        masks = [functional.dropout(ones_NF, 0.4).split(lengths) for _ in range(2)]
+        masks = [Dropout(0.4)(ones_NF).split(lengths) for _ in range(2)]
     assert any((part == 0).any() for mask in masks for part in mask)
     for place, (name, row) in enumerate(zip(names, logits.split(lengths), strict=True)):
         own = [mask[place] for mask in masks]

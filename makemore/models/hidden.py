@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from makemore.config import Activation, InitializationConfig
 from makemore.models.activations import build_activation
 from makemore.models.batch_norm import BatchNorm, fold
+from makemore.models.dropout import Dropout
 from makemore.models.initialization import initialize, initialize_branch
 
 NormKind = Literal["none", "batch", "layer", "rms"]
@@ -46,7 +47,7 @@ class HiddenLayer(nn.Module):
         self.linear = nn.Linear(in_dim, out_dim, bias=not subtracts_mean)
         self.norm = norm
         self.activation = build_activation(activation)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         initialize(self.linear, initialization, activation)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from makemore.config import GRUConfig, InitializationConfig, LSTMConfig, RNNConfig
 from makemore.corpus import Batch
 from makemore.models.base import LanguageModel, State
+from makemore.models.dropout import Dropout
 from makemore.models.hidden import build_norm
 from makemore.models.initialization import initialize_output
 from makemore.models.jagged import PaddedNames
@@ -73,11 +74,11 @@ class Recurrent(LanguageModel):
         super().__init__()
         width = config.hidden_dim
         self.embedding = nn.Embedding(vocabulary_size, config.embedding_dim)
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.embedding_dropout = Dropout(config.embedding_dropout)
         in_dims = [config.embedding_dim] + [width] * (config.num_layers - 1)
         self.layers = nn.ModuleList(_build_layer(config, in_dim) for in_dim in in_dims)
         self.norms = nn.ModuleList(build_norm(config.norm, width) for _ in in_dims)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(width, vocabulary_size)
         output_start = InitializationConfig(method="normal", output_factor=config.output_factor)
         initialize_output(self.output, output_start)

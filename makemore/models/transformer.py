@@ -23,6 +23,7 @@ from makemore.corpus import Batch
 from makemore.models.activations import build_activation
 from makemore.models.attention import Attention
 from makemore.models.base import LanguageModel, State
+from makemore.models.dropout import Dropout
 from makemore.models.hidden import build_norm
 from makemore.models.initialization import initialize, initialize_branch, initialize_output
 from makemore.models.jagged import PaddedNames, contexts
@@ -62,7 +63,7 @@ class Transformer(LanguageModel):
                 nn.init.normal_(table, std=0.7**distance)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.context_length, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         # A block that ends with a norm leaves nothing to do to another one.
         self.norm = build_norm(config.norm if config.norm_place == "before" else "none", width)
@@ -144,7 +145,7 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.feed_forward_norm = build_norm(config.norm, config.embedding_dim)
         self.feed_forward = FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_ND: Tensor, names: PaddedNames, rotation_N1J: Tensor | None) -> Tensor:
         read_ND = self._read(self.attention_norm, x_ND)

@@ -21,6 +21,7 @@ from torch.nn import functional
 from makemore.config import WaveNetConfig
 from makemore.corpus import Batch
 from makemore.models.base import LanguageModel, State
+from makemore.models.dropout import Dropout
 from makemore.models.initialization import initialize, initialize_branch, initialize_output
 
 
@@ -79,7 +80,7 @@ class WaveNet(LanguageModel):
         self.input = nn.Linear(taps_dim, dim)
         self.gates = nn.ModuleList(gates)
         self.residuals = nn.ModuleList(residuals)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.skip = nn.Linear(len(gates) * dim, config.skip_dim)
         self.hidden = nn.Linear(config.skip_dim, config.skip_dim)
         self.output = nn.Linear(config.skip_dim, vocabulary_size)
