@@ -27,6 +27,7 @@ from makemore.config import (
     SGDConfig,
     TrainConfig,
 )
+from makemore.muon import Muon
 
 # Scalars that torch keeps on the CPU, unless a fused kernel reads them.
 _COUNTERS = ("step", "mu_product")
@@ -232,7 +233,7 @@ def _build(config: TrainConfig, model: nn.Module) -> list[torch.optim.Optimizer]
             return [
                 # "original": an update turns a vector by about its own length, at any width; the
                 # rate is then about 0.02, several times that of AdamW.
-                torch.optim.Muon(
+                Muon(
                     hidden,
                     momentum=muon.momentum,
                     nesterov=muon.nesterov,
