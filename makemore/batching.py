@@ -21,10 +21,14 @@ def num_steps(config: TrainConfig, corpus: Corpus) -> int:
 
 
 def batch_of_step(config: TrainConfig, seed: int, step: int, corpus: Corpus) -> Batch:
-    """The batch of update `step` (0-based)."""
+    """The batch of update `step` (0-based); names by length, so that neighbors, padded together,
+    are padded little."""
     indices = batch_indices(config, seed, step, _num_items(config, corpus))
     indices = indices.to(corpus.tokens.device)
-    return corpus.batch(indices) if config.batch_unit == "names" else corpus.windows(indices)
+    if config.batch_unit == "windows":
+        return corpus.windows(indices)
+    lengths = corpus.offsets[indices + 1] - corpus.offsets[indices]
+    return corpus.batch(indices[lengths.argsort(stable=True)])
 
 
 def batch_indices(config: TrainConfig, seed: int, step: int, num_items: int) -> Tensor:

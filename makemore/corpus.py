@@ -47,6 +47,16 @@ class Batch:
         starts = self.offsets[:-1].repeat_interleave(self.lengths(), output_size=self.num_chars)
         return torch.arange(self.num_chars, device=starts.device) - starts
 
+    def split(self, num_names: int) -> list["Batch"]:
+        """The names in order, `num_names` at a time, nothing copied; not for windows."""
+        assert self.rows is None
+        parts = []
+        for first in range(0, self.num_names, num_names):
+            offsets = self.offsets[first : first + num_names + 1]
+            start, end = int(offsets[0]), int(offsets[-1])
+            parts.append(Batch(self.inputs[start:end], self.targets[start:end], offsets - start))
+        return parts
+
 
 @dataclass(frozen=True)
 class Corpus:

@@ -95,5 +95,15 @@ def test_names_are_whole_where_windows_are_not_asked_for() -> None:
     assert (batch.num_names, batch.rows) == (3, None)
 
 
+def test_names_of_a_batch_stand_by_length_and_those_of_one_length_as_drawn() -> None:
+    names = ["abc", "a", "ab", "b", "ba", "cab", "c", "bc"]
+    config = TrainConfig(batch_size=6)
+    for step in range(20):
+        batch = batch_of_step(config, 1, step, corpus_of(names))
+        drawn = [names[i] for i in batch_indices(config, 1, step, len(names)).tolist()]
+        tokens = VOCABULARY.encode(sorted(drawn, key=len))
+        assert torch.equal(batch.targets, tokens.long())
+
+
 def test_a_full_batch_is_all_names_in_every_step() -> None:
     assert batch(0, 5, batch_size=None) == batch(9, 5, seed=3, batch_size=None) == [0, 1, 2, 3, 4]

@@ -8,10 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from makemore.config import BowConfig, InitializationConfig
-from makemore.corpus import Batch
 from makemore.models import build_model
 from makemore.models.dropout import Dropout
-from makemore.models.jagged import PaddedNames
 from makemore.vocab import BOUNDARY
 from tests.test_models import (
     NAMES,
@@ -110,30 +108,6 @@ def test_an_average_is_exact_in_float32_in_any_company() -> None:
 def test_a_running_sum_gives_the_logits_of_a_long_name_in_float32() -> None:
     model = float32_model()
     assert_same(logits_by_steps(model, [LONG]), logits_of_names(model, [LONG]), 1e-5)
-
-
-def logits_and_gradients(model: Any, batch: Batch) -> list[Tensor]:
-    logits = model(batch)
-    model.zero_grad()
-    functional.cross_entropy(logits, batch.targets, reduction="sum").backward()
-    return [logits.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
-
-
-def test_what_stands_in_the_padding_is_never_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = random_model(small(BowConfig))
-    expected = logits_and_gradients(model, batch_of(NAMES))
-    pad = PaddedNames.pad
-    num_pads = []
-
-    def pad_with_sevens(self: PaddedNames, x_ND: Tensor) -> Tensor:
-        is_real_BT1 = pad(self, torch.ones_like(x_ND[:, :1])).bool()
-        num_pads.append(int((~is_real_BT1).sum()))
-        return torch.where(is_real_BT1, pad(self, x_ND), 7.0)
-
-    monkeypatch.setattr(PaddedNames, "pad", pad_with_sevens)
-    assert_same(logits_and_gradients(model, batch_of(NAMES)), expected)
-    # 7 names to 13 positions, of which 43 are real.
-    assert num_pads == [7 * 13 - 43]
 
 
 def test_a_state_is_a_sum_and_a_count() -> None:

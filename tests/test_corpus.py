@@ -74,6 +74,16 @@ def test_batches_hold_every_name_once_and_in_order(names: list[list[int]], size:
     assert sum(batch.num_chars for batch in batches) == corpus.num_chars
 
 
+@given(names.filter(len), st.integers(1, 10))
+def test_the_parts_of_a_batch_are_batches_of_its_names(names: list[list[int]], size: int) -> None:
+    corpus = corpus_of(names)
+    whole = corpus.batch(torch.arange(len(names)))
+    for part, expected in zip(whole.split(size), corpus.batches(size), strict=True):
+        assert torch.equal(part.inputs, expected.inputs)
+        assert torch.equal(part.targets, expected.targets)
+        assert torch.equal(part.offsets, expected.offsets)
+
+
 def test_a_single_name_and_a_name_of_no_characters() -> None:
     single = Corpus.of(torch.tensor([7, 0]))
     assert (single.num_names, single.num_chars, single.longest) == (1, 2, 1)

@@ -10,7 +10,6 @@ from torch.nn import functional
 from makemore.config import GRUConfig, LSTMConfig, RNNConfig
 from makemore.models import build_model
 from makemore.models.dropout import Dropout
-from makemore.models.jagged import PaddedNames
 from tests.test_models import (
     NAMES,
     VOCABULARY,
@@ -131,26 +130,6 @@ def logits_and_gradients(model: Any, names: list[str]) -> list[Tensor]:
     model.zero_grad()
     functional.cross_entropy(logits, batch.targets, reduction="sum").backward()
     return [logits.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
-
-
-@nets
-def test_what_stands_in_the_padding_is_never_seen(
-    kind: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = random_model(small(kind, norm="layer"))
-    expected = logits_and_gradients(model, NAMES)
-    pad = PaddedNames.pad
-    num_pads = []
-
-    def pad_with_sevens(self: PaddedNames, x_ND: Tensor) -> Tensor:
-        is_real_BT1 = pad(self, torch.ones_like(x_ND[:, :1])).bool()
-        num_pads.append(int((~is_real_BT1).sum()))
-        return torch.where(is_real_BT1, pad(self, x_ND), 7.0)
-
-    monkeypatch.setattr(PaddedNames, "pad", pad_with_sevens)
-    assert_same(logits_and_gradients(model, NAMES), expected)
-    # Both layers: 7 names to 13 positions, of which 43 are real.
-    assert num_pads == [7 * 13 - 43] * 2
 
 
 @nets

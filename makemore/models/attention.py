@@ -41,16 +41,24 @@ class Attention(nn.Module):
     def forward(self, x_ND: Tensor, names: PaddedNames, rotation_N1J: Tensor | None) -> Tensor:
         # Only attention mixes positions, so only here are names padded: right padding comes after
         # every real character, where the causal mask hides it.
+        query_NHK, key_NHK, value_NHK = self._heads(x_ND, rotation_N1J)
+        heads = (query_NHK.flatten(1), key_NHK.flatten(1), value_NHK.flatten(1))
+        mixed_ND: Tensor = self.output(names.map(self._attend, *heads))
+        return mixed_ND
+
+    def _attend(self, query_BTD: Tensor, key_BTD: Tensor, value_BTD: Tensor) -> Tensor:
         query_BHTK, key_BHTK, value_BHTK = (
-            names.pad(part_NHK.flatten(1)).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for part_NHK in self._heads(x_ND, rotation_N1J)
+            part_BTD.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for part_BTD in (query_BTD, key_BTD, value_BTD)
         )
-        window_TT = names.window(self.context_length)
+        # Names that are short enough see all that causality lets them see.
+        window_TT = None
+        if query_BTD.shape[1] > self.context_length:
+            window_TT = causal_window(query_BTD, self.context_length)
         mixed_BHTK = functional.scaled_dot_product_attention(
             query_BHTK, key_BHTK, value_BHTK, attn_mask=window_TT, is_causal=window_TT is None
         )
-        mixed_ND: Tensor = self.output(names.unpad(mixed_BHTK.transpose(1, 2)))
-        return mixed_ND
+        return mixed_BHTK.transpose(1, 2).flatten(2)
 
     def start(self, num_names: int) -> State:
         """Keys, turned, and values (B, H, 0, K): no character seen yet."""
@@ -77,3 +85,10 @@ class Attention(nn.Module):
         if rotation_N1J is not None:
             query_NHK, key_NHK = turn(query_NHK, rotation_N1J), turn(key_NHK, rotation_N1J)
         return query_NHK, key_NHK, self.value(x_ND).unflatten(1, heads)
+
+
+def causal_window(x_BTD: Tensor, length: int) -> Tensor:
+    """(T, T) bool: each position sees itself and the `length` - 1 before it."""
+    position_T = torch.arange(x_BTD.shape[1], device=x_BTD.device)
+    distance_TT = position_T[:, None] - position_T
+    return (distance_TT >= 0) & (distance_TT < length)

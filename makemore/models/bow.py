@@ -49,7 +49,7 @@ class Bow(LanguageModel):
         x_ND = self._embed(batch.inputs, names.position_N)
         # Names are padded for the sum alone: one over the whole batch would have to subtract what
         # stands before each name, and with it lose digits.
-        sum_ND = names.unpad(names.pad(x_ND).cumsum(1))
+        sum_ND = names.map(lambda x_BTD: x_BTD.cumsum(1), x_ND)
         return self._logits(x_ND, sum_ND / (names.position_N + 1)[:, None])
 
     def start(self, num_names: int) -> State:

@@ -1,10 +1,15 @@
 """From jagged batches to what looks at several positions: windows of ids, and names padded."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from makemore.corpus import Batch
 from makemore.vocab import BOUNDARY
+
+# Names that are padded to one length: fewer need fewer pads, more make better use of a core.
+GROUP_SIZE = 128
 
 
 def contexts(batch: Batch, context_length: int) -> Tensor:
@@ -27,15 +32,39 @@ def contexts(batch: Batch, context_length: int) -> Tensor:
 
 
 class PaddedNames:
-    """Where each of the N characters stands when names are padded on the right to (B, T)."""
+    """Names padded on the right, for what looks at several positions of a name: a few names at a
+    time, so that names of about one length, as they stand in a batch of training, need few pads.
+
+    position_N: the place of each character in its name, from 0.
+    """
 
     def __init__(self, batch: Batch) -> None:
-        self.num_names = batch.num_names
-        self.num_positions = int(batch.lengths().max())
         self.position_N = batch.positions()
-        name_B = torch.arange(batch.num_names, device=batch.offsets.device)
-        name_N = name_B.repeat_interleave(batch.lengths(), output_size=batch.num_chars)
-        self.slot_N = name_N * self.num_positions + self.position_N
+        self.groups = [PaddedGroup(part) for part in batch.split(GROUP_SIZE)]
+        self._sizes = [len(group.slot_N) for group in self.groups]
+
+    def map(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """(N, D) -> (N, E), by a `function` of padded names (B, T, D) -> (B, T, E), or of several
+        such inputs; of what it returns for pads nothing is seen."""
+        parts = zip(*(x_ND.split(self._sizes) for x_ND in inputs), strict=True)
+        return torch.cat(
+            [
+                group.unpad(function(*(group.pad(x_ND) for x_ND in part)))
+                for group, part in zip(self.groups, parts, strict=True)
+            ]
+        )
+
+
+class PaddedGroup:
+    """Where each character of a batch stands when names are padded on the right to (B, T)."""
+
+    def __init__(self, batch: Batch) -> None:
+        lengths_B = batch.lengths()
+        self.num_names = batch.num_names
+        self.num_positions = int(lengths_B.max())
+        name_B = torch.arange(batch.num_names, device=lengths_B.device)
+        name_N = name_B.repeat_interleave(lengths_B, output_size=batch.num_chars)
+        self.slot_N = name_N * self.num_positions + batch.positions()
 
     def pad(self, x_ND: Tensor) -> Tensor:
         """(N, D) -> (B, T, D), zeros where a name has ended."""
@@ -45,12 +74,3 @@ class PaddedNames:
     def unpad(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (N, D)."""
         return x_BTD.reshape(self.num_names * self.num_positions, -1)[self.slot_N]
-
-    def window(self, context_length: int) -> Tensor | None:
-        """(T, T) bool: who sees whom when each position sees itself and the `context_length` - 1
-        before it; None where names are so short that causality alone says so."""
-        if self.num_positions <= context_length:
-            return None
-        position_T = torch.arange(self.num_positions, device=self.slot_N.device)
-        distance_TT = position_T[:, None] - position_T
-        return (distance_TT >= 0) & (distance_TT < context_length)

@@ -11,6 +11,7 @@ Layers differ from these in layer norm, which acts on what a layer hands on and 
 Vinyals 2014). Whole names go through the kernels of torch.nn, single characters through its cells.
 """
 
+from functools import partial
 from typing import assert_never, cast
 
 import torch
@@ -67,6 +68,11 @@ def _build_layer(config: RecurrentConfig, in_dim: int) -> Layer:
             assert_never(unknown)
 
 
+def _hidden_units(layer: Layer, x_BTD: Tensor) -> Tensor:
+    hidden_BTF: Tensor = layer(x_BTD)[0]
+    return hidden_BTF
+
+
 class Recurrent(LanguageModel):
     """Embedding -> recurrent layers, each with norm and dropout behind it -> logits."""
 
@@ -84,14 +90,12 @@ class Recurrent(LanguageModel):
         initialize_output(self.output, output_start)
 
     def forward(self, batch: Batch) -> Tensor:
+        # Only the recurrence mixes positions, so only there are names padded: right padding comes
+        # after every real character. Packed names, which torch.nn reads without pads, take longer.
         names = PaddedNames(batch)
         x_ND = self.embedding_dropout(self.embedding(batch.inputs))
         for layer, norm in zip(self._layers(), self.norms, strict=True):
-            # Only the recurrence mixes positions, so only here are names padded: right padding
-            # comes after every real character. A third of the work is spent on it, and yet packed
-            # names, which torch.nn reads without one pad, are slower (LSTM) or not much faster.
-            hidden_BTF, _ = layer(names.pad(x_ND))
-            x_ND = self.dropout(norm(names.unpad(hidden_BTF)))
+            x_ND = self.dropout(norm(names.map(partial(_hidden_units, layer), x_ND)))
         logits_NV: Tensor = self.output(x_ND)
         return logits_NV
 

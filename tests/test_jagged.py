@@ -1,0 +1,71 @@
+"""Names padded, a few at a time, as models read them that mix positions."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from makemore.config import BowConfig, GRUConfig, LSTMConfig, RNNConfig, Section, TransformerConfig
+from makemore.models import jagged
+from makemore.models.jagged import GROUP_SIZE, PaddedGroup, PaddedNames
+from tests.test_models import NAMES, assert_same, batch_of, random_model, small
+
+PADDING: list[type[Section]] = [BowConfig, RNNConfig, GRUConfig, LSTMConfig, TransformerConfig]
+PADDED = pytest.mark.parametrize("kind", PADDING, ids=lambda kind: kind.__name__)
+
+
+def logits_and_gradients(model: Any) -> list[Tensor]:
+    batch = batch_of(NAMES)
+    logits = model(batch)
+    model.zero_grad()
+    functional.cross_entropy(logits, batch.targets, reduction="sum").backward()
+    return [logits.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
+
+
+@PADDED
+def test_what_stands_in_the_padding_is_never_seen(
+    kind: type[Section], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(small(kind))
+    expected = logits_and_gradients(model)
+    pad = PaddedGroup.pad
+    num_pads = []
+
+    def pad_with_sevens(self: PaddedGroup, x_ND: Tensor) -> Tensor:
+        is_real_BT1 = pad(self, torch.ones_like(x_ND[:, :1])).bool()
+        num_pads.append(int((~is_real_BT1).sum()))
+        return torch.where(is_real_BT1, pad(self, x_ND), 7.0)
+
+    monkeypatch.setattr(PaddedGroup, "pad", pad_with_sevens)
+    assert_same(logits_and_gradients(model), expected)
+    # 7 names to 13 positions, of which 43 are real.
+    assert set(num_pads) == {7 * 13 - 43}
+
+
+@PADDED
+def test_names_padded_in_groups_are_read_as_names_padded_together(
+    kind: type[Section], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(small(kind))
+    expected = logits_and_gradients(model)
+
+    monkeypatch.setattr(jagged, "GROUP_SIZE", 3)
+    assert len(PaddedNames(batch_of(NAMES)).groups) == 3
+    assert_same(logits_and_gradients(model), expected)
+
+
+def test_each_group_is_as_long_as_its_longest_name() -> None:
+    shapes = []
+
+    def double(x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+        shapes.append(tuple(x_BTD.shape))
+        return x_BTD + y_BTD
+
+    many = ["a"] * GROUP_SIZE + ["abc"] * 2
+    batch = batch_of(many)
+    x_ND = torch.randn(batch.num_chars, 5)
+    assert torch.equal(PaddedNames(batch).map(double, x_ND, x_ND), 2 * x_ND)
+    # Their ends included.
+    assert shapes == [(GROUP_SIZE, 2, 5), (2, 4, 5)]
