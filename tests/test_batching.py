@@ -1,5 +1,7 @@
 """Which names a step sees."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,8 +12,8 @@ from makemore.models.jagged import contexts
 from tests.test_models import NAMES, VOCABULARY, corpus_of
 
 
-def batch(step: int, num_names: int, seed: int = 1, **options: object) -> list[int]:
-    config = TrainConfig(**options)  # type: ignore[arg-type]
+def batch(step: int, num_names: int, seed: int = 1, **options: Any) -> list[int]:
+    config = TrainConfig(**options)
     return batch_indices(config, seed, step, num_names).tolist()
 
 
@@ -30,9 +32,9 @@ def batch(step: int, num_names: int, seed: int = 1, **options: object) -> list[i
     ],
 )
 def test_a_run_ends_after_steps_or_epochs_whichever_comes_first(
-    options: dict[str, object], expected: int
+    options: dict[str, Any], expected: int
 ) -> None:
-    config = TrainConfig(**{"batch_size": 10, **options})  # type: ignore[arg-type]
+    config = TrainConfig(**{"batch_size": 10, **options})
     # 70 names of 5 characters and their ends.
     assert num_steps(config, Corpus.of(torch.tensor([1, 1, 1, 1, 1, 0] * 70))) == expected
 

@@ -214,7 +214,8 @@ def test_a_run_says_what_was_fitted_and_a_checkpoint_keeps_it(
         "num_parameters": run.model.num_parameters(),
         **run.model.description(),
     }
-    assert run.model.order < run.config.model.order == 7  # type: ignore[union-attr]
+    assert isinstance(run.config.model, NgramConfig)
+    assert run.model.order < run.config.model.order == 7
     again = load(tmp_path / "run")
     assert isinstance(again.model, Ngram)
     assert again.model.description() == run.model.description()
