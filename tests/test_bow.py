@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from makemore.config import BowConfig, InitializationConfig
 from makemore.models import build_model
@@ -165,39 +164,3 @@ def test_the_number_of_parameters_is_exact() -> None:
     assert build().num_parameters() == expected
     other = build(embedding_dim=10, hidden_dim=7, context_length=5)
     assert other.num_parameters() == (27 + 5) * 10 + (7 * 10 + 7) + (10 * 7 + 10) + (27 * 10 + 27)
-
-
-def losses(config: Any) -> list[float]:
-    """Of a few steps of training."""
-    batch = batch_of(NAMES)
-    found = []
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        model = build_model(config, VOCABULARY.size)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        for _ in range(3):
-            loss = functional.cross_entropy(model(batch), batch.targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            found.append(loss.item())
-    return found
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"context_length": 2},
-        {"embedding_dim": 9},
-        {"hidden_dim": 13},
-        {"dropout": 0.3},
-        {"initialization": InitializationConfig(output_factor=0.05, zero_residual=True)},
-        {"initialization": InitializationConfig(output_factor=0.05, method="xavier_uniform")},
-        {"initialization": InitializationConfig(output_factor=0.05, factor=0.5)},
-        {"initialization": InitializationConfig(output_factor=0.5)},
-    ],
-    ids=str,
-)
-def test_every_option_changes_what_training_does(changes: dict[str, Any]) -> None:
-    assert losses(small(BowConfig, **changes)) != losses(small(BowConfig))
-    assert losses(small(BowConfig)) == losses(small(BowConfig))
