@@ -44,9 +44,17 @@ def measure(
         "wall_seconds": round(wall_seconds, 2),
         "best_step": end["best_step"],
         **json.loads(evaluated),
+        **machine(),
+        "threads": start["num_threads"],
+    }
+
+
+def machine() -> dict[str, object]:
+    """Where something was measured, and with which versions."""
+    return {
         "makemore": makemore.__version__,
         "torch": torch.__version__,
-        "threads": start["num_threads"],
+        "threads": torch.get_num_threads(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
     }
