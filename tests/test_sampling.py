@@ -340,7 +340,7 @@ def test_unique_keeps_the_first_of_each_name() -> None:
         ({"novel": True}, set()),
         ({"novel": True, "unique": True}, set()),
     ],
-    ids=str,
+    ids=["unique", "novel", "novel and unique"],
 )
 def test_where_there_are_no_more_names_fewer_are_yielded(
     filters: dict[str, Any], expected: set[str]
