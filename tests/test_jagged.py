@@ -16,8 +16,8 @@ PADDING: list[type[Section]] = [BowConfig, RNNConfig, GRUConfig, LSTMConfig, Tra
 PADDED = pytest.mark.parametrize("kind", PADDING, ids=lambda kind: kind.__name__)
 
 
-def logits_and_gradients(model: Any) -> list[Tensor]:
-    batch = batch_of(NAMES)
+def logits_and_gradients(model: Any, names: list[str] = NAMES) -> list[Tensor]:
+    batch = batch_of(names)
     logits = model(batch)
     model.zero_grad()
     functional.cross_entropy(logits, batch.targets, reduction="sum").backward()
@@ -54,6 +54,14 @@ def test_names_padded_in_groups_are_read_as_names_padded_together(
     monkeypatch.setattr(jagged, "GROUP_SIZE", 3)
     assert len(PaddedNames(batch_of(NAMES)).groups) == 3
     assert_same(logits_and_gradients(model), expected)
+
+
+@PADDED
+def test_the_gradient_of_a_batch_is_the_sum_of_those_of_its_names(kind: type[Section]) -> None:
+    model = random_model(small(kind))
+    _, *together = logits_and_gradients(model)
+    alone = [logits_and_gradients(model, [name])[1:] for name in NAMES]
+    assert_same(together, [torch.stack(parts).sum(0) for parts in zip(*alone, strict=True)])
 
 
 def test_each_group_is_as_long_as_its_longest_name() -> None:

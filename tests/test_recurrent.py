@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from makemore.config import GRUConfig, LSTMConfig, RNNConfig
 from makemore.models import build_model
@@ -122,22 +121,6 @@ def test_dropout_acts_on_what_layers_hand_on_and_never_between_steps(kind: Any) 
     for place, (name, row) in enumerate(zip(names, logits.split(lengths), strict=True)):
         own = [mask[place] for mask in masks]
         assert_same(row, explicit_logits(config, model.state_dict(), name, own))
-
-
-def logits_and_gradients(model: Any, names: list[str]) -> list[Tensor]:
-    batch = batch_of(names)
-    logits = model(batch)
-    model.zero_grad()
-    functional.cross_entropy(logits, batch.targets, reduction="sum").backward()
-    return [logits.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
-
-
-@nets
-def test_the_gradient_of_a_batch_is_the_sum_of_those_of_its_names(kind: Any) -> None:
-    model = random_model(small(kind, norm="layer"))
-    _, *together = logits_and_gradients(model, NAMES)
-    alone = [logits_and_gradients(model, [name])[1:] for name in NAMES]
-    assert_same(together, [torch.stack(parts).sum(0) for parts in zip(*alone, strict=True)])
 
 
 @pytest.mark.parametrize(("kind", "parts"), [(RNNConfig, 1), (GRUConfig, 1), (LSTMConfig, 2)])
