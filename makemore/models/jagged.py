@@ -40,8 +40,10 @@ class PaddedNames:
 
     def __init__(self, batch: Batch) -> None:
         self.position_N = batch.positions()
-        self.groups = [PaddedGroup(part) for part in batch.split(GROUP_SIZE)]
-        self._sizes = [len(group.slot_N) for group in self.groups]
+        parts = batch.split(GROUP_SIZE)
+        self._sizes = [part.num_chars for part in parts]
+        positions = self.position_N.split(self._sizes)
+        self.groups = [PaddedGroup(*pair) for pair in zip(parts, positions, strict=True)]
 
     def map(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """(N, D) -> (N, E), by a `function` of padded names (B, T, D) -> (B, T, E), or of several
@@ -58,13 +60,13 @@ class PaddedNames:
 class PaddedGroup:
     """Where each character of a batch stands when names are padded on the right to (B, T)."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, position_N: Tensor) -> None:
         lengths_B = batch.lengths()
         self.num_names = batch.num_names
         self.num_positions = int(lengths_B.max())
         name_B = torch.arange(batch.num_names, device=lengths_B.device)
         name_N = name_B.repeat_interleave(lengths_B, output_size=batch.num_chars)
-        self.slot_N = name_N * self.num_positions + batch.positions()
+        self.slot_N = name_N * self.num_positions + position_N
 
     def pad(self, x_ND: Tensor) -> Tensor:
         """(N, D) -> (B, T, D), zeros where a name has ended."""
