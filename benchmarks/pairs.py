@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 def ratios(
     ours: Callable[[], float], theirs: Callable[[], float], num_pairs: int = 5
-) -> dict[str, float | list[float]]:
+) -> dict[str, float]:
     """Both give a rate, such as characters a second; each pair runs one right after the other, in
     turn first, so that what slows the machine slows both.
 

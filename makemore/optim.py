@@ -231,14 +231,11 @@ def _build(config: TrainConfig, model: nn.Module) -> list[torch.optim.Optimizer]
         case MuonConfig() as muon:
             hidden = _hidden_matrices(model)
             return [
-                # "original": an update turns a vector by about its own length, at any width; the
-                # rate is then about 0.02, several times that of AdamW.
                 Muon(
                     hidden,
                     momentum=muon.momentum,
                     nesterov=muon.nesterov,
                     weight_decay=muon.weight_decay,
-                    adjust_lr_fn="original",
                 ),
                 _adamw(muon, [p for p in parameters if all(p is not q for q in hidden)]),
             ]
