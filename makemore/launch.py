@@ -9,7 +9,7 @@ import torch
 from makemore.batching import num_steps
 from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from makemore.config import Config, ModelConfig, NgramConfig
-from makemore.config_loading import config_from_dict, config_to_dict, load_config
+from makemore.config_loading import config_from_dict, config_to_dict, dump_config, load_config
 from makemore.corpus import Corpus
 from makemore.data import SPLITS, load_names, split_names
 from makemore.errors import CheckpointError, DataError, UsageError
@@ -82,7 +82,7 @@ def train(
         untrained = _build(resolved.model, vocabulary.size, target)
         directory = create_run(None if run is None else Path(run), path.stem)
         with directory.lock():
-            directory.write_config(resolved)
+            directory.write_config(dump_config(resolved))
             corpora = {
                 split: Corpus.of(vocabulary.encode(splits.of(split))).to(target) for split in SPLITS
             }
@@ -136,7 +136,7 @@ def resume(
         if not directory.best.is_file():
             report({"event": "message", "text": f"{directory.best} is missing, {path} replaces it"})
             save_checkpoint(directory.best, checkpoint)
-        directory.write_config(resolved)
+        directory.write_config(dump_config(resolved))
         # Both in the checkpoint and beside it: a kill must not bring the old config back.
         checkpoint = checkpoint.with_config(config_to_dict(resolved))
         save_checkpoint(directory.last, checkpoint)

@@ -12,7 +12,7 @@ from makemore.config_loading import config_from_dict
 from makemore.corpus import Corpus
 from makemore.data import SPLITS, Splits, is_refused
 from makemore.errors import CheckpointError, ConfigError
-from makemore.models import ClosedFormModel, build_model
+from makemore.models import ClosedFormModel, outline_model
 from makemore.run_directory import RunDirectory, find_checkpoint
 from makemore.runtime import resolve_device
 from makemore.trained_model import TrainedModel
@@ -72,8 +72,7 @@ def open_checkpoint(path: Path, checkpoint: Checkpoint, device: torch.device) ->
     if list(characters) != sorted(set(characters)) or any(map(is_refused, characters)):
         raise _unfit(path, "its vocabulary is not one of names")
     vocabulary = Vocabulary(characters)
-    with torch.device("meta"):
-        model = build_model(config.model, vocabulary.size)
+    model = outline_model(config.model, vocabulary.size)
     if isinstance(model, ClosedFormModel):
         try:
             model.load_tables(checkpoint.model)

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from makemore import storage
-from makemore.config import Config
-from makemore.config_loading import dump_config
 from makemore.errors import CheckpointError, UsageError
 from makemore.messages import nearest
 
@@ -56,8 +54,9 @@ class RunDirectory:
         """Hold the run while it is written. Raises LockedError where another process does."""
         return storage.lock(self.path / "lock")
 
-    def write_config(self, config: Config) -> None:
-        storage.write_file(self.config, dump_config(config).encode())
+    def write_config(self, text: str) -> None:
+        """`text` is the resolved config as YAML."""
+        storage.write_file(self.config, text.encode())
 
     def append_record(self, record: Mapping[str, object]) -> None:
         storage.append_line(self.metrics, json.dumps(record))

@@ -2,13 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from makemore import __version__, cli
+from makemore import cli
 from makemore.checkpoint import load_checkpoint
 from makemore.run_directory import RunDirectory
 from tests.command_line import TINY, Makemore, shell
@@ -240,20 +238,6 @@ def test_resume_goes_on_and_refuses_what_it_would_ignore(trained: Makemore) -> N
     refused = trained("train", "--resume", "runs/mlp-1", "--seed", "3")
     assert refused.code == 2
     assert "--seed has no effect with --resume" in refused.error
-
-
-def test_help_and_version_load_neither_torch_nor_pydantic(tmp_path: Path) -> None:
-    code = (
-        "import sys; from makemore import cli; sys.argv = ['makemore', '{}']\n"
-        "try: cli.main()\n"
-        "finally: print([m for m in ('torch', 'pydantic', 'yaml', 'rich') if m in sys.modules])"
-    )
-    for option, expected in (("--version", f"makemore {__version__}\n"), ("--help", "")):
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(option)], capture_output=True, text=True, check=False
-        )
-        assert done.stdout.endswith("[]\n"), done.stdout
-        assert done.stdout.startswith(expected)
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "eval", "runs", "config", "data"])

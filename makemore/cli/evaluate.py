@@ -12,6 +12,7 @@ from makemore.errors import UsageError
 
 if TYPE_CHECKING:
     from makemore.evaluation import Evaluation
+    from makemore.trained_model import TrainedModel
 
 
 def evaluate(
@@ -43,15 +44,15 @@ def evaluate(
     if weights is not None and not ensemble:
         raise UsageError("--weights has no effect without --ensemble", hint="give both or neither")
     from makemore.data import load_names
-    from makemore.ensemble import mix, parse_weights
     from makemore.run import load
-    from makemore.trained_model import TrainedModel
 
     targets: list[Path | None] = [*runs] if runs else [None]
     loaded = [load(run, device=device) for run in targets]
     models: list[TrainedModel] = [*loaded]
     shares: Sequence[float] = ()
     if ensemble:
+        from makemore.ensemble import mix, parse_weights
+
         mixture = mix(loaded, parse_weights("equal" if weights is None else weights))
         models.append(mixture)
         shares = mixture.weights

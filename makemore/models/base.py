@@ -8,6 +8,7 @@ padded name, V vocabulary, C context, D embedding, H heads, K head size, F hidde
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from makemore.corpus import Batch, Corpus
@@ -44,6 +45,37 @@ class LanguageModel(nn.Module, ABC):
     def num_parameters(self) -> int:
         """Numbers that were learned or counted."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+class FiniteContextModel(LanguageModel):
+    """A model that remembers of a name which one of finitely many contexts it stands in: a number
+    from 0 to num_contexts - 1, which is its state. Where they are few, names can be drawn from a
+    table of them."""
+
+    @property
+    @abstractmethod
+    def num_contexts(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def first_context(self) -> int:
+        """Where a name stands before its first boundary is read."""
+
+    @abstractmethod
+    def next_context(self, context_B: Tensor, ids_B: Tensor) -> Tensor:
+        """(B,) where names stand after one more character each."""
+
+    @abstractmethod
+    def context_logits(self, context_B: Tensor) -> Tensor:
+        """Logits (B, V) of the next character."""
+
+    def start(self, num_names: int) -> State:
+        device = next(self.parameters()).device
+        return (torch.full((num_names,), self.first_context, device=device),)
+
+    def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
+        context_B = self.next_context(state[0], ids_B)
+        return self.context_logits(context_B), (context_B,)
 
 
 class ClosedFormModel(LanguageModel):
