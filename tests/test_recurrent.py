@@ -9,6 +9,7 @@ from torch import Tensor
 from makemore.config import GRUConfig, LSTMConfig, RNNConfig
 from makemore.models import build_model
 from makemore.models.dropout import Dropout
+from makemore.models.jagged import PackedNames
 from tests.test_models import (
     NAMES,
     VOCABULARY,
@@ -105,7 +106,8 @@ def test_logits_equal_the_formulas(
 
 @nets
 def test_dropout_acts_on_what_layers_hand_on_and_never_between_steps(kind: Any) -> None:
-    """The masks are drawn again from the same seed: one for each layer, a row a character."""
+    """The masks are drawn again from the same seed: one for each layer, a row a character, in
+    the order in which they are read."""
     config = small(kind, dropout=0.4, norm="layer")
     model = random_model(config).train()
     names = ["dacb", "a"]
@@ -116,7 +118,8 @@ def test_dropout_acts_on_what_layers_hand_on_and_never_between_steps(kind: Any) 
         logits = model(batch)
         torch.default_generator.manual_seed(1)
         ones_NF = torch.ones(batch.num_chars, config.hidden_dim, dtype=torch.float64)
-        masks = [Dropout(0.4)(ones_NF).split(lengths) for _ in range(2)]
+        unpack = PackedNames(batch).unpack
+        masks = [unpack(Dropout(0.4)(ones_NF)).split(lengths) for _ in range(2)]
     assert any((part == 0).any() for mask in masks for part in mask)
     for place, (name, row) in enumerate(zip(names, logits.split(lengths), strict=True)):
         own = [mask[place] for mask in masks]

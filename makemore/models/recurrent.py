@@ -8,10 +8,9 @@
 
 Layers differ from these in layer norm, which acts on what a layer hands on and not inside its unit
 (Ba, Kiros & Hinton 2016), and in dropout, which never acts between steps (Zaremba, Sutskever &
-Vinyals 2014). Whole names go through the kernels of torch.nn, single characters through its cells.
+Vinyals 2014). Layers hold the weights as torch.nn does, whose cells read single characters.
 """
 
-from functools import partial
 from typing import assert_never, cast
 
 import torch
@@ -23,7 +22,8 @@ from makemore.models.base import LanguageModel, State
 from makemore.models.dropout import Dropout
 from makemore.models.hidden import build_norm
 from makemore.models.initialization import initialize_output
-from makemore.models.jagged import PaddedNames
+from makemore.models.jagged import PackedNames, PaddedNames
+from makemore.models.recurrence import GRUUnit, LSTMUnit, ReluRNNUnit, RNNUnit, Unit, recur
 
 RecurrentConfig = RNNConfig | GRUConfig | LSTMConfig
 
@@ -33,6 +33,10 @@ class RNNLayer(nn.RNN):
 
     num_parts = 1  # of a state: the hidden units
 
+    @property
+    def unit(self) -> type[Unit]:
+        return RNNUnit if self.nonlinearity == "tanh" else ReluRNNUnit
+
     def step(self, x_BD: Tensor, state: State) -> State:
         cell = torch.rnn_tanh_cell if self.nonlinearity == "tanh" else torch.rnn_relu_cell
         return (cell(x_BD, state[0], *self.all_weights[0]),)
@@ -40,6 +44,7 @@ class RNNLayer(nn.RNN):
 
 class GRULayer(nn.GRU):
     num_parts = 1
+    unit = GRUUnit
 
     def step(self, x_BD: Tensor, state: State) -> State:
         return (torch.gru_cell(x_BD, state[0], *self.all_weights[0]),)
@@ -47,6 +52,7 @@ class GRULayer(nn.GRU):
 
 class LSTMLayer(nn.LSTM):
     num_parts = 2  # the hidden units and the memory cells
+    unit = LSTMUnit
 
     def step(self, x_BD: Tensor, state: State) -> State:
         return torch.lstm_cell(x_BD, state, *self.all_weights[0])
@@ -68,9 +74,31 @@ def _build_layer(config: RecurrentConfig, in_dim: int) -> Layer:
             assert_never(unknown)
 
 
-def _hidden_units(layer: Layer, x_BTD: Tensor) -> Tensor:
-    hidden_BTF: Tensor = layer(x_BTD)[0]
-    return hidden_BTF
+class _Packed:
+    """How layers read whole names on a CPU: position by position, without pads."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._names = PackedNames(batch)
+        self.arrange, self.restore = self._names.pack, self._names.unpack
+
+    def read(self, layer: Layer, x_ND: Tensor) -> Tensor:
+        return recur(layer.unit, x_ND, layer.all_weights[0], self._names.num_names_T)
+
+
+class _Padded:
+    """How they do elsewhere: by the kernels of torch.nn, names padded on the right. A pad comes
+    after every real character. Packed names, which these kernels read too, take them longer."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._names = PaddedNames(batch)
+
+    def arrange(self, x_N: Tensor) -> Tensor:
+        return x_N
+
+    restore = arrange
+
+    def read(self, layer: Layer, x_ND: Tensor) -> Tensor:
+        return self._names.map(lambda x_BTD: layer(x_BTD)[0], x_ND)
 
 
 class Recurrent(LanguageModel):
@@ -90,13 +118,12 @@ class Recurrent(LanguageModel):
         initialize_output(self.output, output_start)
 
     def forward(self, batch: Batch) -> Tensor:
-        # Only the recurrence mixes positions, so only there are names padded: right padding comes
-        # after every real character. Packed names, which torch.nn reads without pads, take longer.
-        names = PaddedNames(batch)
-        x_ND = self.embedding_dropout(self.embedding(batch.inputs))
+        # Only the recurrence mixes positions: all else acts on rows, in whatever order.
+        names = _Packed(batch) if batch.inputs.device.type == "cpu" else _Padded(batch)
+        x_ND = self.embedding_dropout(self.embedding(names.arrange(batch.inputs)))
         for layer, norm in zip(self._layers(), self.norms, strict=True):
-            x_ND = self.dropout(norm(names.map(partial(_hidden_units, layer), x_ND)))
-        logits_NV: Tensor = self.output(x_ND)
+            x_ND = self.dropout(norm(names.read(layer, x_ND)))
+        logits_NV: Tensor = names.restore(self.output(x_ND))
         return logits_NV
 
     def start(self, num_names: int) -> State:

@@ -23,6 +23,7 @@ from makemore.corpus import Batch
 from makemore.models.activations import build_activation
 from makemore.models.attention import Attention
 from makemore.models.base import LanguageModel, State
+from makemore.models.causal_attention import CausalAttention, causal_attention
 from makemore.models.dropout import Dropout
 from makemore.models.hidden import build_norm
 from makemore.models.initialization import initialize, initialize_branch, initialize_output
@@ -46,6 +47,7 @@ class Transformer(LanguageModel):
         width = config.embedding_dim
         self.positions = config.positions
         self.context_length = config.context_length
+        self.num_heads = config.num_heads
         self.head_dim = width // config.num_heads
         self.tied = config.tied_embeddings
         # Norms make the scale of the embeddings set only how soon the branches are heard.
@@ -77,9 +79,10 @@ class Transformer(LanguageModel):
     def forward(self, batch: Batch) -> Tensor:
         names = PaddedNames(batch)
         context_NC = contexts(batch, self.embedding_length)
+        attend = causal_attention(names, self.num_heads, self.context_length)
         x_ND, rotation_N1J = self._embed(context_NC, names.position_N)
         for block in self._blocks():
-            x_ND = block(x_ND, names, rotation_N1J)
+            x_ND = block(x_ND, attend, rotation_N1J)
         return self._logits(x_ND)
 
     def start(self, num_names: int) -> State:
@@ -147,9 +150,9 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x_ND: Tensor, names: PaddedNames, rotation_N1J: Tensor | None) -> Tensor:
+    def forward(self, x_ND: Tensor, attend: CausalAttention, rotation_N1J: Tensor | None) -> Tensor:
         read_ND = self._read(self.attention_norm, x_ND)
-        mixed_ND = self.attention(read_ND, names, rotation_N1J)
+        mixed_ND = self.attention(read_ND, attend, rotation_N1J)
         return self._think(self._add(self.attention_norm, x_ND, mixed_ND))
 
     def step(self, x_BD: Tensor, cache: State, rotation_B1J: Tensor | None) -> tuple[Tensor, State]:
