@@ -27,8 +27,8 @@ def batch_of_step(config: TrainConfig, seed: int, step: int, corpus: Corpus) -> 
     indices = indices.to(corpus.tokens.device)
     if config.batch_unit == "windows":
         return corpus.windows(indices)
-    lengths = corpus.offsets[indices + 1] - corpus.offsets[indices]
-    return corpus.batch(indices[lengths.argsort(stable=True)])
+    by_length = corpus.lengths.index_select(0, indices).argsort(stable=True)
+    return corpus.batch(indices.index_select(0, by_length))
 
 
 def batch_indices(config: TrainConfig, seed: int, step: int, num_items: int) -> Tensor:

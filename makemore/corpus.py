@@ -10,6 +10,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from makemore.vocab import BOUNDARY
 
@@ -60,17 +61,29 @@ class Batch:
 
 @dataclass(frozen=True)
 class Corpus:
-    """All names of one split: tokens (num_chars,), and offsets (num_names+1,) int64."""
+    """All names of one split: tokens (num_chars,), a stream with a boundary after every name."""
 
     tokens: Tensor
-    offsets: Tensor
 
     @classmethod
     def of(cls, tokens: Tensor) -> "Corpus":
         """From a token stream, in which every name is followed by a boundary."""
         assert len(tokens) == 0 or tokens[-1] == BOUNDARY
-        ends = (tokens == BOUNDARY).nonzero().flatten() + 1
-        return cls(tokens, torch.cat([ends.new_zeros(1), ends]))
+        return cls(tokens)
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """(num_names+1,) int64: where each name starts, and where the last one ends.
+
+        Found when first asked for: they take more memory than the tokens, and counts need none.
+        """
+        ends = (self.tokens == BOUNDARY).nonzero().flatten()
+        return functional.pad(ends + 1, (1, 0))
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """(num_names,) predicted characters of each name, its end included."""
+        return self.offsets.diff()
 
     @property
     def num_names(self) -> int:
@@ -84,19 +97,21 @@ class Corpus:
     @property
     def longest(self) -> int:
         """Characters of the longest name, its end not included; 0 for no names."""
-        return int(self.offsets.diff().max()) - 1 if self.num_names else 0
+        return int(self.lengths.max()) - 1 if self.num_names else 0
 
     def to(self, device: torch.device) -> "Corpus":
-        return Corpus(self.tokens.to(device), self.offsets.to(device))
+        return Corpus(self.tokens.to(device))
 
     def batch(self, indices: Tensor) -> Batch:
         """The names at `indices` (B,) int64, in that order."""
-        starts = self.offsets[indices]
-        lengths = self.offsets[indices + 1] - starts
+        # index_select, because a step of a small model is little more than such calls.
+        starts = self.offsets.index_select(0, indices)
+        lengths = self.lengths.index_select(0, indices)
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         num_chars = int(offsets[-1])
         shifts = (starts - offsets[:-1]).repeat_interleave(lengths, output_size=num_chars)
-        targets = self.tokens[torch.arange(num_chars, device=shifts.device) + shifts].long()
+        places = torch.arange(num_chars, device=shifts.device).add_(shifts)
+        targets = self.tokens.index_select(0, places).long()
         # Start and end share an id, so the boundary that ends one name is the input that starts the
         # next, and the last one that of the first.
         return Batch(targets.roll(1), targets, offsets)
@@ -109,6 +124,21 @@ class Corpus:
     @cached_property
     def _whole(self) -> Batch:
         return self.batch(torch.arange(self.num_names, device=self.offsets.device))
+
+    def select(self, indices: Tensor) -> "Corpus":
+        """The names at `indices` (B,) int64 as a corpus of their own, in that order."""
+        parts = [self.batch(part).targets.to(self.tokens.dtype) for part in indices.split(2**14)]
+        return Corpus.of(torch.cat(parts))
+
+    def streams(self, num_chars: int) -> Iterator[Tensor]:
+        """The tokens of whole names in order, of as few as have `num_chars`, at a time."""
+        start = 0
+        while start < self.num_chars:
+            end = min(start + num_chars, self.num_chars)
+            while self.tokens[end - 1] != BOUNDARY:
+                end += 1
+            yield self.tokens[start:end]
+            start = end
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """All names in order, `batch_size` at a time."""

@@ -60,8 +60,8 @@ class Optimizer:
         return isinstance(self._optimizers[0], torch.optim.LBFGS)
 
     def zero_grad(self) -> None:
-        for optimizer in self._optimizers:
-            optimizer.zero_grad()
+        for parameter in self._parameters.values():
+            parameter.grad = None
 
     def step(self, rate: float, closure: Callable[[], Tensor] | None = None) -> None:
         """Update the parameters by their gradients.

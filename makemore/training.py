@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from makemore.averaging import Average
 from makemore.batching import batch_of_step, num_steps
 from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, to_bytes
+from makemore.clipping import Clipping
 from makemore.config import Config, TrainConfig
 from makemore.config_loading import config_to_dict
 from makemore.corpus import Batch, Corpus
@@ -96,6 +96,7 @@ def _optimize(
         if average is not None:
             average.load(checkpoint.trained)
     learner = _Learner(optimizer, average)
+    clipping = Clipping(config, _trained(job.model))
     last_step = num_steps(config, job.corpora["train"])
     job.model.train()
     if progress.best_step is None:
@@ -106,11 +107,12 @@ def _optimize(
             return "patience"
         if (number := job.received_signal()) is not None:
             with learner.at_rest(job.corpora["train"]) as memory:
+                _require_finite(job, progress, memory)
                 save_checkpoint(job.directory.last, _checkpoint(job, progress, memory))
             raise interrupted(job, progress.step, number)
 
         rate = learning_rate(config, progress.step, last_step)
-        update = _update(job, config, optimizer, progress.step, rate)
+        update = _update(job, config, optimizer, clipping, progress.step, rate)
         progress.step += 1
         if average is not None:
             average.update(progress.step)
@@ -142,7 +144,9 @@ class _Update:
     num_chars: int
 
 
-def _update(job: Job, config: TrainConfig, optimizer: Optimizer, step: int, rate: float) -> _Update:
+def _update(
+    job: Job, config: TrainConfig, optimizer: Optimizer, clipping: Clipping, step: int, rate: float
+) -> _Update:
     """Update `step` (0-based). Raises DivergedError before it would spoil the weights."""
     seed = job.config.seed
     batch = batch_of_step(config, seed, step, job.corpora["train"])
@@ -160,8 +164,7 @@ def _update(job: Job, config: TrainConfig, optimizer: Optimizer, step: int, rate
         return loss, minimized
 
     loss, minimized = loss_and_gradient()
-    norms = [_clip(member, config) for member in _trained(job.model)]
-    update = _Update(loss.item(), math.hypot(*norms), len(targets_N))
+    update = _Update(loss.item(), clipping.clip(), len(targets_N))
     for quantity, value in (("loss", minimized.item()), ("gradient", update.gradient_norm)):
         if not math.isfinite(value):
             raise diverged(job, step + 1, f"the {quantity} is {value}")
@@ -191,23 +194,13 @@ def _losses(
     return sum(plain[1:], start=plain[0]).detach() / len(plain), minimized
 
 
-def _clip(model: nn.Module, config: TrainConfig) -> float:
-    """Clip the gradient of `model` as `config` says; its norm before."""
-    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if config.max_gradient_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, config.max_gradient_norm, norm)
-    if config.max_gradient_value is not None:
-        torch.nn.utils.clip_grad_value_(parameters, config.max_gradient_value)
-    return norm.item()
-
-
 def _evaluate_and_save(job: Job, progress: Progress, learner: _Learner) -> None:
     """Evaluate on the validation names, update `progress`, write `last`, and `best` if it is.
 
     Without validation names there is nothing to choose by: the newest state is the best.
     """
     with learner.at_rest(job.corpora["train"]) as memory:
+        _require_finite(job, progress, memory)
         loss = evaluate(job.model, job.corpora["val"])
         improved = (
             progress.best_step is None
@@ -278,16 +271,15 @@ def _finish(job: Job, progress: Progress, reason: str) -> None:
     )
 
 
-def _checkpoint(job: Job, progress: Progress, memory: _Memory) -> Checkpoint:
-    """The state as it stands, its tensors not copied: to be written before the next update.
-
-    Raises DivergedError where an update overflowed the weights.
-    """
-    state = job.model.state_dict()
-    if not all(
-        bool(tensor.isfinite().all()) for tensor in (*state.values(), *memory.trained.values())
-    ):
+def _require_finite(job: Job, progress: Progress, memory: _Memory) -> None:
+    """Raise DivergedError where an update overflowed the weights."""
+    tensors = (*job.model.state_dict().values(), *memory.trained.values())
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         raise diverged(job, progress.step, "the weights are not finite")
+
+
+def _checkpoint(job: Job, progress: Progress, memory: _Memory) -> Checkpoint:
+    """The state as it stands, its tensors not copied: to be written before the next update."""
     return Checkpoint(
         config=config_to_dict(job.config),
         vocabulary=job.vocabulary.characters,
@@ -296,7 +288,7 @@ def _checkpoint(job: Job, progress: Progress, memory: _Memory) -> Checkpoint:
         best_step=progress.best_step,
         best_loss=progress.best_loss,
         evaluations_since_best=progress.evaluations_since_best,
-        model=state,
+        model=job.model.state_dict(),
         optimizer=memory.optimizer,
         trained=memory.trained,
         corpora={split: corpus.tokens for split, corpus in job.corpora.items()},

@@ -84,6 +84,34 @@ def test_the_parts_of_a_batch_are_batches_of_its_names(names: list[list[int]], s
         assert torch.equal(part.offsets, expected.offsets)
 
 
+@given(names, st.integers(1, 10))
+def test_streams_hold_whole_names_in_order_and_as_few_as_that(
+    names: list[list[int]], num_chars: int
+) -> None:
+    corpus = corpus_of(names)
+    streams = list(corpus.streams(num_chars))
+    assert torch.equal(torch.cat(streams), corpus.tokens)
+    assert all(stream[-1] == 0 for stream in streams)
+    for stream in streams[:-1]:
+        *_, start, end = Corpus.of(stream).offsets.tolist()
+        assert start < num_chars <= end
+
+
+@given(names, st.data())
+def test_selected_names_are_a_corpus_in_their_order(
+    names: list[list[int]], data: st.DataObject
+) -> None:
+    indices = data.draw(st.lists(st.integers(0, len(names) - 1), max_size=12))
+    selected = corpus_of(names).select(torch.tensor(indices, dtype=torch.int64))
+    assert selected.tokens.dtype == torch.uint8
+    assert torch.equal(selected.tokens, corpus_of([names[i] for i in indices]).tokens)
+
+
+def test_more_names_than_are_copied_at_once_are_selected() -> None:
+    corpus = corpus_of([[i % 250 + 1] for i in range(40_000)])
+    assert torch.equal(corpus.select(torch.arange(40_000)).tokens, corpus.tokens)
+
+
 def test_a_single_name_and_a_name_of_no_characters() -> None:
     single = Corpus.of(torch.tensor([7, 0]))
     assert (single.num_names, single.num_chars, single.longest) == (1, 2, 1)

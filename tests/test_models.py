@@ -321,8 +321,10 @@ def test_a_few_names_are_learned_down_to_their_entropy(config: Any) -> None:
         torch.default_generator.manual_seed(0)
         model = build_model(config, VOCABULARY.size)
     optimizer = torch.optim.Adam(model.parameters())
+    # The convex bigram has a long way to go; the others get there from any start at a lower rate.
+    rate = 0.03 if isinstance(config, BigramConfig) else 0.01
     for step in range(200):
-        optimizer.param_groups[0]["lr"] = 0.03 * min(1, 4 - step / 50)
+        optimizer.param_groups[0]["lr"] = rate * min(1, 4 - step / 50)
         loss = functional.cross_entropy(model(batch), batch.targets)
         optimizer.zero_grad()
         loss.backward()
@@ -342,8 +344,14 @@ def test_a_gradient_reaches_every_parameter(config: Any) -> None:
         optimizer.step()
         optimizer.zero_grad()
         functional.cross_entropy(model(batch), batch.targets).backward()
-    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert without == []
+    without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    # A character that sees itself alone has nothing to choose by queries and keys.
+    chooses = not isinstance(config, TransformerConfig) or config.context_length > 1
+    idle = () if chooses else ("query", "key")
+    expected = {
+        name for name, _ in model.named_parameters() if any(f".{part}." in name for part in idle)
+    }
+    assert without == expected
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if "dropout" in k.model_fields])

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from makemore import launch, training
 from makemore.checkpoint import load_checkpoint
+from makemore.clipping import Clipping
 from makemore.config import MLPConfig, TrainConfig
 from makemore.config_loading import config_from_dict
 from makemore.corpus import Corpus
@@ -329,7 +330,7 @@ def test_clipping_by_value_cuts_every_component_of_the_gradient() -> None:
     batch = batch_of(NAMES_OF_MODELS)
     functional.cross_entropy(model(batch), batch.targets).backward()
     before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    norm = training._clip(model, TrainConfig(max_gradient_value=0.01))
+    norm = Clipping(TrainConfig(max_gradient_value=0.01), [model]).clip()
     after = [p.grad for p in model.parameters() if p.grad is not None]
     assert norm == pytest.approx(math.sqrt(sum(float(g.square().sum()) for g in before)))
     assert max(float(g.abs().max()) for g in before) > 0.02
