@@ -72,11 +72,19 @@ class Vocabulary:
 
     def decode(self, tokens: Tensor) -> list[str]:
         """The names of a token stream (the inverse of `encode`)."""
-        symbols = ("\n", *self.characters)
-        return "".join([symbols[token] for token in tokens.tolist()]).split("\n")[:-1]
+        known = torch.tensor([*map(ord, ("\n", *self.characters))], device=tokens.device)
+        return _text(known[tokens.long()]).split("\n")[:-1]
 
 
 def _code_points(text: str) -> Tensor:
     # surrogatepass: a prompt from the shell may hold undecodable bytes: unknown, but no crash.
     data = bytearray(text.encode("utf-32-le", "surrogatepass"))
     return torch.frombuffer(data, dtype=torch.int32).long()
+
+
+def _text(code_points: Tensor) -> str:
+    """The inverse of `_code_points`."""
+    data = bytearray(4 * len(code_points))
+    if data:  # torch makes no tensor of no bytes.
+        torch.frombuffer(data, dtype=torch.int32).copy_(code_points)
+    return data.decode("utf-32-le", "surrogatepass")

@@ -105,7 +105,7 @@ def test_sample_draws_from_the_mixture(written: Makemore, weights: str, expected
     drawn = list(mixed(expected, ["a", "b"]).draw(30, seed=4))
     result = written(*options)
     assert result.out.splitlines() == [sample.name for sample in drawn]
-    assert records(written(*options, "--json").out) == [vars(sample) for sample in drawn]
+    assert records(written(*options, "--json").out) == [sample._asdict() for sample in drawn]
     if weights == "tuned":
         first, second = mixed("tuned", ["a", "b"]).weights
         assert result.err == f"weights: runs/a {first:.4f}, runs/b {second:.4f}\n"

@@ -103,7 +103,7 @@ def test_a_member_of_weight_0_is_left_out() -> None:
         for parameter in left_out.parameters():
             parameter.fill_(math.nan)
         assert_same(mixture(batch_of(NAMES)), Mixture([kept, other])(batch_of(NAMES)))
-    assert len(mixture.start(1)) == len(other.start(1)) == 1
+    assert len(mixture.start(1)) == len(kept.start(1)) + len(other.start(1))
     assert mixture.num_parameters() == kept.num_parameters() + other.num_parameters()
 
 
@@ -118,7 +118,8 @@ def test_what_one_member_holds_for_impossible_is_possible_and_what_all_do_is_not
     first = bigram([[never, 0.0, never], [0.0, 0.0, 0.0], [0.0, never, never]])
     second = bigram([[never, 0.0, 0.0], [0.0, 0.0, 0.0], [never, 0.0, never]])
     with torch.no_grad():
-        logits, _ = Mixture([first, second], [0.75, 0.25]).step(torch.tensor([0, 2]), ())
+        mixture = Mixture([first, second], [0.75, 0.25])
+        logits, _ = mixture.step(torch.tensor([0, 2]), mixture.start(2))
     assert_same(logits.exp(), torch.tensor([[0, 0.875, 0.125], [0.75, 0.25, 0]]).double())
 
 
@@ -126,10 +127,12 @@ def test_logits_of_any_size_are_mixed_without_overflow() -> None:
     huge = bigram([[2e4, -2e4], [-2e4, 2e4]])
     flat = bigram([[0.0, 0.0], [3e4, 3e4]])
     with torch.no_grad():
-        logits, _ = Mixture([huge, flat]).step(torch.tensor([0, 1]), ())
+        mixture = Mixture([huge, flat])
+        logits, _ = mixture.step(torch.tensor([0, 1]), mixture.start(2))
     assert_same(logits.exp(), torch.tensor([[0.75, 0.25], [0.25, 0.75]]).double())
     with torch.no_grad():
-        logits, _ = Mixture([huge, huge], [0.9, 0.1]).step(torch.tensor([0]), ())
+        mixture = Mixture([huge, huge], [0.9, 0.1])
+        logits, _ = mixture.step(torch.tensor([0]), mixture.start(1))
     assert_same(logits, torch.tensor([[0.0, -4e4]]).double())
 
 

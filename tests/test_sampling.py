@@ -8,10 +8,17 @@ import torch
 from torch import Tensor
 
 from makemore import sampling
-from makemore.config import BigramConfig
+from makemore.config import BigramConfig, GRUConfig, NgramConfig
 from makemore.evaluation import name_nats
-from makemore.models import build_model
-from makemore.sampling import Sample, Sampler, sample_names, uniforms
+from makemore.models import FiniteContextModel, build_model
+from makemore.sampling import (
+    ContextTable,
+    Sample,
+    Sampler,
+    name_hashes,
+    sample_names,
+    uniforms,
+)
 from makemore.vocab import BOUNDARY, UnknownCharacterError, Vocabulary
 from tests.test_models import (
     NAMES,
@@ -20,6 +27,7 @@ from tests.test_models import (
     assert_same,
     corpus_of,
     random_model,
+    small,
 )
 from tests.test_ngram import fitted
 
@@ -146,7 +154,9 @@ def test_choices_are_as_frequent_as_they_are_probable(options: dict[str, Any]) -
     logits = torch.randn(1, 9, generator=torch.Generator().manual_seed(0)) * 2
     logits[0, 4] = -math.inf
     sampler = Sampler(**options)
-    chosen = sampler.choose(logits.expand(20_000, 9), uniforms(1, torch.arange(20_000), 2))
+    chosen = sampler.choose(
+        logits.expand(20_000, 9), uniforms(name_hashes(1, torch.arange(20_000)), 2)
+    )
     counts = torch.bincount(chosen, minlength=9).tolist()
     assert_frequencies(counts, sampler.probabilities(logits)[0].tolist())
 
@@ -174,12 +184,13 @@ def test_uniforms_are_a_hash_of_seed_name_and_position(seed: int, position: int)
     for name in index:
         hashed = split_mix_64(split_mix_64((split_mix_64(seed) + name) % 2**64) + position)
         expected.append((hashed >> 12) / 2**52)
-    assert uniforms(seed, torch.tensor(index), position).tolist() == expected
+    assert uniforms(name_hashes(seed, torch.tensor(index)), position).tolist() == expected
 
 
 def test_uniforms_are_uniform_and_do_not_depend_on_each_other() -> None:
     index = torch.arange(20_000)
-    rows = [uniforms(seed, index, place) for seed in (0, 1) for place in (0, 1, 2)]
+    hashes = [name_hashes(seed, index) for seed in (0, 1)]
+    rows = [uniforms(hash_B, place) for hash_B in hashes for place in (0, 1, 2)]
     grid = torch.stack(rows)
     assert grid.ge(0).all()
     assert grid.lt(1).all()
@@ -216,6 +227,7 @@ def test_names_do_not_depend_on_how_many_are_drawn_at_a_time(
     for chunk in (1, 7, 5000):
         monkeypatch.setattr(sampling, "_FIRST_CHUNK", chunk)
         monkeypatch.setattr(sampling, "_LAST_CHUNK", chunk)
+        monkeypatch.setattr(sampling, "_TABLE_CHUNK", chunk)
         found = samples(model, 50, sampler=hot)
         assert names_of(found) == names_of(expected)
         assert [sample.log_probability for sample in found] == pytest.approx(
@@ -373,3 +385,99 @@ def test_sampling_leaves_the_mode_and_the_generator_alone(config: Any, training:
     assert samples(model, 5) == expected
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(module.training is training for module in model.modules())
+
+
+SAMPLERS = [
+    Sampler(),
+    Sampler(temperature=3.0),
+    Sampler(temperature=2.0, top_k=3, top_p=0.9, min_p=0.1),
+    Sampler(temperature=0),
+]
+few_contexts = pytest.mark.parametrize(
+    "config",
+    [BigramConfig(), NgramConfig(order=2, smoothing="add-k"), NgramConfig(order=4)],
+    ids=["bigram", "counts", "4-gram"],
+)
+
+
+@few_contexts
+@pytest.mark.parametrize("prompt", ["", "d", "dacb"])
+@pytest.mark.parametrize("max_length", [4, 12])
+def test_a_table_of_contexts_gives_the_names_that_the_model_gives(
+    monkeypatch: pytest.MonkeyPatch, config: Any, prompt: str, max_length: int
+) -> None:
+    model = random_model(config)
+    assert isinstance(model, FiniteContextModel)
+    for sampler in SAMPLERS:
+        options = {"sampler": sampler, "prompt": prompt, "max_length": max_length}
+        # The fewest contexts that are too many, and the most that are not.
+        monkeypatch.setattr(sampling, "_MAX_CONTEXTS", model.num_contexts + 1)
+        by_model = samples(model, 300, **options)
+        monkeypatch.setattr(sampling, "_MAX_CONTEXTS", model.num_contexts + 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(sampling, "draw", None)
+            by_table = samples(model, 300, **options)
+        assert names_of(by_table) == names_of(by_model)
+        assert [sample.log_probability for sample in by_table] == pytest.approx(
+            [sample.log_probability for sample in by_model], rel=1e-12
+        )
+
+
+@few_contexts
+def test_a_table_finds_the_pair_of_every_uniform_number(config: Any) -> None:
+    model = random_model(config)
+    assert isinstance(model, FiniteContextModel)
+    table = ContextTable.of(model, Sampler(temperature=2.0))
+    thresholds = table.thresholds.tolist()
+    assert thresholds == sorted(thresholds)
+    # The first and the last number of each pair that has any.
+    ends = sorted(set(thresholds))
+    wanted = [0, *(number for end in ends for number in (end - 1, end))][:-1]
+    expected = [sum(threshold <= key for threshold in thresholds) for key in wanted]
+    assert table.find(torch.tensor(wanted)).tolist() == expected
+    assert 0 < (table.guide < 0).sum() < len(table.guide) / 2
+
+
+@pytest.mark.parametrize("prompt", ["", "ab"])
+def test_a_step_is_made_once_for_each_beginning_and_for_no_name_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch, prompt: str
+) -> None:
+    model = random_model(small(GRUConfig))
+    num_rows: list[int] = []
+    step = model.step
+
+    def counting_step(ids_B: Tensor, state: Any) -> Any:
+        num_rows.append(len(ids_B))
+        return step(ids_B, state)
+
+    monkeypatch.setattr(model, "step", counting_step)
+    names = names_of(samples(model, 200, prompt=prompt, sampler=Sampler(temperature=3.0)))
+    expected, shared = [], True
+    for position in range(1 + max(map(len, names))):
+        beginnings = [name[:position] for name in names if len(name) >= position]
+        shared = shared and len(set(beginnings)) <= 0.9 * len(beginnings)
+        expected.append(len(set(beginnings)) if shared else len(beginnings))
+    assert num_rows == expected
+    assert num_rows[: 1 + len(prompt)] == [1] * (1 + len(prompt))
+    assert num_rows[-1] < max(num_rows) < 200
+
+
+def test_the_first_names_do_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model(small(GRUConfig))
+    sizes: list[int] = []
+    draw = sampling.draw
+
+    def counting_draw(model: Any, index_B: Tensor, *rest: Any) -> Any:
+        sizes.append(len(index_B))
+        return draw(model, index_B, *rest)
+
+    monkeypatch.setattr(sampling, "draw", counting_draw)
+    monkeypatch.setattr(sampling, "_FIRST_CHUNK", 3)
+    monkeypatch.setattr(sampling, "_LAST_CHUNK", 20)
+    drawn = sample_names(
+        model, VOCABULARY, set(), num_names=50, sampler=Sampler(), max_length=12, seed=0
+    )
+    next(drawn)
+    assert sizes == [3]
+    assert len(list(drawn)) == 49
+    assert sizes == [3, 20, 20, 7]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,7 +76,7 @@ def sample(
     num_drawn, flushed = 0, 0.0
     for drawn in samples:
         if as_json:
-            output.write_json(asdict(drawn))
+            output.write_json(drawn._asdict())
         else:
             output.write_line(drawn.name)
         num_drawn += 1
@@ -92,7 +91,6 @@ def sample(
 
 
 def _load(runs: Sequence[Path], weights: str | None, device: str) -> "TrainedModel":
-    from makemore.ensemble import mix, parse_weights
     from makemore.run import load
 
     if weights is None:
@@ -100,6 +98,8 @@ def _load(runs: Sequence[Path], weights: str | None, device: str) -> "TrainedMod
             hint = "give their weights, as in --mix 0.7,0.3, or --mix equal, or --mix tuned"
             raise UsageError(f"{len(runs)} runs without --mix", hint=hint)
         return load(*runs, device=device)
+    from makemore.ensemble import mix, parse_weights
+
     mixture = mix([load(run, device=device) for run in runs], parse_weights(weights))
     if weights == "tuned":
         shares = zip(mixture.runs, mixture.weights, strict=True)

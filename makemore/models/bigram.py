@@ -7,13 +7,15 @@ lecture: at random), the loss being convex: there is no symmetry to break.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from makemore.config import BigramConfig
 from makemore.corpus import Batch
-from makemore.models.base import LanguageModel, State
+from makemore.models.base import FiniteContextModel
+from makemore.vocab import BOUNDARY
 
 
-class Bigram(LanguageModel):
+class Bigram(FiniteContextModel):
     """logits = row of the last character."""
 
     def __init__(self, config: BigramConfig, vocabulary_size: int) -> None:
@@ -21,10 +23,18 @@ class Bigram(LanguageModel):
         self.logits_VV = nn.Parameter(torch.zeros(vocabulary_size, vocabulary_size))
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.logits_VV[batch.inputs]
+        return functional.embedding(batch.inputs, self.logits_VV)
 
-    def start(self, num_names: int) -> State:
-        return ()
+    @property
+    def num_contexts(self) -> int:
+        return len(self.logits_VV)
 
-    def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
-        return self.logits_VV[ids_B], state
+    @property
+    def first_context(self) -> int:
+        return BOUNDARY
+
+    def next_context(self, context_B: Tensor, ids_B: Tensor) -> Tensor:
+        return ids_B
+
+    def context_logits(self, context_B: Tensor) -> Tensor:
+        return self.logits_VV[context_B]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from makemore.config import NgramConfig
 from makemore.corpus import Batch, Corpus
-from makemore.models.base import ClosedFormModel, State
+from makemore.models.base import ClosedFormModel, FiniteContextModel
 from makemore.models.ngram_counts import EMPTY, Links, contexts_of_each_length, count, find, link
 from makemore.models.ngram_smoothing import NUM_AMOUNTS, amounts_of, smooth
 from makemore.models.ngram_tuning import tune
@@ -20,7 +20,7 @@ from makemore.models.ngram_tuning import tune
 _ROUNDING = 1e-9
 
 
-class Ngram(ClosedFormModel):
+class Ngram(FiniteContextModel, ClosedFormModel):
     """P(c | context) = probability(context, c) + weight(context) * P(c | shorter context).
 
     Contexts are the nodes of an automaton (see `ngram_counts`); a state is the node of the longest
@@ -120,21 +120,24 @@ class Ngram(ClosedFormModel):
         size = self.vocabulary_size
         for known_N in contexts_of_each_length(self.keys, self.next_nodes, size, batch, self.order):
             node_N = torch.where(known_N >= EMPTY, known_N, node_N)
-        return self._log_probabilities(node_N)
+        return self.context_logits(node_N)
 
-    def start(self, num_names: int) -> State:
-        return (torch.full((num_names,), EMPTY, device=self.keys.device),)
+    @property
+    def num_contexts(self) -> int:
+        return len(self.weights)
 
-    def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
-        (node_B,) = state
+    @property
+    def first_context(self) -> int:
+        return EMPTY
+
+    def next_context(self, context_B: Tensor, ids_B: Tensor) -> Tensor:
         for _ in range(self.order):
-            pair_B = find(self.keys, node_B * self.vocabulary_size + ids_B)
-            node_B = torch.where(pair_B >= 0, node_B, self.suffixes[node_B])
-        node_B = torch.where(pair_B >= 0, self.next_nodes[pair_B], EMPTY)
-        return self._log_probabilities(node_B), (node_B,)
+            pair_B = find(self.keys, context_B * self.vocabulary_size + ids_B)
+            context_B = torch.where(pair_B >= 0, context_B, self.suffixes[context_B])
+        return torch.where(pair_B >= 0, self.next_nodes[pair_B], EMPTY)
 
-    def _log_probabilities(self, node_B: Tensor) -> Tensor:
-        """(B, V): the rows of nodes, each computed once, from the empty context upwards."""
+    def context_logits(self, node_B: Tensor) -> Tensor:
+        """The rows of nodes, each computed once, from the empty context upwards."""
         distinct_D, place_B = node_B.unique(return_inverse=True)
         chain = [distinct_D]
         for _ in range(self.order - 1):
