@@ -9,21 +9,27 @@ import os
 import random
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from makemore.config import DataConfig
+from makemore.corpus import Corpus
 from makemore.download import karpathy_names
 from makemore.errors import DataError
+from makemore.plain_names import plain_tokens
 from makemore.shipped_files import resource_path
+from makemore.vocab import Vocabulary
 
 EMBEDDED = ("names", "surnames")
 SPLITS = ("train", "val", "test")
 # Zl and Zp break lines in some readers of our output, and control characters drive terminals.
 _REFUSED_CATEGORIES = ("Cc", "Zl", "Zp")
+# Of a corpus, are decoded together.
+_CHARS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,49 @@ def load_names(
     when something is downloaded.
     """
     names = parse_names(_read(source, announce), _label(source), max_length)
-    num_distinct = len(set(names))
-    if num_distinct < fewest:
-        found = f"{num_distinct} distinct name{'' if num_distinct == 1 else 's'}"
-        what = f"{found}, at least {fewest} needed" if names else "no names"
-        raise DataError(what, where=_label(source), hint="one name a line")
+    _require_distinct(names, fewest, _label(source))
     return names
+
+
+def load_corpus(
+    source: str,
+    *,
+    max_length: int = 256,
+    fewest: int = 3,
+    announce: Callable[[str], None] = lambda text: None,
+) -> tuple[Vocabulary, Corpus]:
+    """The names of `load_names` as one corpus, with the vocabulary of all of them.
+
+    A file that is plain (see `plain_names`) takes a byte of memory for each of its own, and as many
+    more while it is read.
+    """
+    data = _read(source, announce)
+    plain = plain_tokens(data, max_length)
+    if plain is None:
+        names = parse_names(data, _label(source), max_length)
+        vocabulary = Vocabulary.of(names)
+        plain = vocabulary, vocabulary.encode(names)
+    vocabulary, tokens = plain
+    corpus = Corpus.of(tokens)
+    _require_distinct(decoded(vocabulary, corpus), fewest, _label(source))
+    return vocabulary, corpus
+
+
+def decoded(vocabulary: Vocabulary, corpus: Corpus) -> Iterator[str]:
+    """The names of a corpus one by one, of which few are there at a time."""
+    for stream in corpus.streams(_CHARS_AT_ONCE):
+        yield from vocabulary.decode(stream)
+
+
+def _require_distinct(names: Iterable[str], fewest: int, where: str) -> None:
+    distinct: set[str] = set()
+    for name in names:
+        distinct.add(name)
+        if len(distinct) >= fewest:
+            return
+    found = f"{len(distinct)} distinct name{'' if len(distinct) == 1 else 's'}"
+    what = f"{found}, at least {fewest} needed" if distinct else "no names"
+    raise DataError(what, where=where, hint="one name a line")
 
 
 def _label(source: str) -> str:
@@ -157,12 +200,41 @@ def split_names(names: Sequence[str], config: DataConfig) -> Splits:
     makemore: `torch.randperm` with seed 3407, the last min(1000, 10 %) lines are test, as in
     makemore.py, and as many before them validation (makemore.py has none).
     """
+    return Splits(*([names[i] for i in part] for part in _parts(names, len(names), config)))
+
+
+def split_corpus(
+    vocabulary: Vocabulary, corpus: Corpus, config: DataConfig
+) -> tuple[dict[str, Corpus], str]:
+    """The corpora of the splits that `split_names` would give, and the digest of these."""
+    parts = _parts(decoded(vocabulary, corpus), corpus.num_names, config)
+    corpora = {
+        split: corpus.select(torch.tensor(part, dtype=torch.int64))
+        for split, part in zip(SPLITS, parts, strict=True)
+    }
+    return corpora, split_digest(vocabulary, corpora)
+
+
+def split_digest(vocabulary: Vocabulary, corpora: Mapping[str, Corpus]) -> str:
+    """As `Splits.digest`, of names that are not all there at once."""
+    digest = hashlib.sha256()
+    for number, split in enumerate(SPLITS):
+        separator = "\n\n" if number else ""
+        for stream in corpora[split].streams(_CHARS_AT_ONCE):
+            digest.update((separator + "\n".join(vocabulary.decode(stream))).encode())
+            separator = "\n"
+        if corpora[split].num_names == 0:
+            digest.update(separator.encode())
+    return digest.hexdigest()[:16]
+
+
+def _parts(names: Iterable[str], num_names: int, config: DataConfig) -> Sequence[Sequence[int]]:
+    """The numbers of the names of each split."""
     train_share, val_share, _ = config.fractions or (0.8, 0.1, 0.1)
     # 0.7 + 0.2 is a little less than 0.9; and a test that began below val would share its names.
     val_start, test_start = train_share, max(train_share, round(train_share + val_share, 12))
     if config.split == "hash":
-        return _hash_split(names, config.seed or 0, val_start, test_start)
-    num_names = len(names)
+        return _hash_parts(names, config.seed or 0, val_start, test_start)
     if config.split == "lecture":
         order = list(range(num_names))
         random.Random(42 if config.seed is None else config.seed).shuffle(order)
@@ -172,22 +244,24 @@ def split_names(names: Sequence[str], config: DataConfig) -> Splits:
         order = torch.randperm(num_names, generator=generator).tolist()
         num_test = min(1000, int(num_names * 0.1))
         bounds = num_names - 2 * num_test, num_names - num_test
-    shuffled = [names[i] for i in order]
-    return Splits(shuffled[: bounds[0]], shuffled[bounds[0] : bounds[1]], shuffled[bounds[1] :])
+    return order[: bounds[0]], order[bounds[0] : bounds[1]], order[bounds[1] :]
 
 
-def _hash_split(names: Sequence[str], seed: int, val_start: float, test_start: float) -> Splits:
-    splits = Splits([], [], [])
-    for name in names:
+def _hash_parts(
+    names: Iterable[str], seed: int, val_start: float, test_start: float
+) -> Sequence[Sequence[int]]:
+    # Not lists: 8 bytes a number.
+    train, val, test = array("q"), array("q"), array("q")
+    for number, name in enumerate(names):
         digest = hashlib.blake2b(f"{seed}\n{name}".encode(), digest_size=8).digest()
         bucket = int.from_bytes(digest, "big")
         if bucket < val_start * 2**64:
-            splits.train.append(name)
+            train.append(number)
         elif bucket < test_start * 2**64:
-            splits.val.append(name)
+            val.append(number)
         else:
-            splits.test.append(name)
-    return splits
+            test.append(number)
+    return train, val, test
 
 
 def describe(names: Sequence[str], config: DataConfig) -> dict[str, object]:

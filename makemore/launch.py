@@ -10,8 +10,7 @@ from makemore.batching import num_steps
 from makemore.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from makemore.config import Config, ModelConfig, NgramConfig
 from makemore.config_loading import config_from_dict, config_to_dict, dump_config, load_config
-from makemore.corpus import Corpus
-from makemore.data import SPLITS, load_names, split_names
+from makemore.data import load_corpus, split_corpus
 from makemore.errors import CheckpointError, DataError, UsageError
 from makemore.job import Job, Progress, Report
 from makemore.models import LanguageModel, build_model
@@ -28,7 +27,6 @@ from makemore.runtime import (
 from makemore.shipped_files import resolve_preset
 from makemore.strict_yaml import render_value
 from makemore.training import run_job
-from makemore.vocab import Vocabulary
 
 
 def train(
@@ -60,37 +58,34 @@ def train(
     flags = [] if data is None else [f"data.source={render_value(str(data))}"]
     flags += [] if seed is None else [f"seed={seed}"]
     resolved = load_config(path, [*flags, *overrides])
-    names = load_names(
+    vocabulary, corpus = load_corpus(
         resolved.data.source,
         max_length=resolved.data.max_name_length,
         announce=lambda text: report({"event": "message", "text": text}),
     )
-    splits = split_names(names, resolved.data)
-    if not splits.train:
+    corpora, digest = split_corpus(vocabulary, corpus, resolved.data)
+    del corpus  # as large as its splits together
+    if not corpora["train"].num_names:
         hint = "more names, a larger share in data.fractions, or another data.seed"
         raise DataError("no names in the training split", where=resolved.data.source, hint=hint)
     tunes = isinstance(resolved.model, NgramConfig) and resolved.model.tune
     is_patient = resolved.train is not None and resolved.train.patience is not None
-    if (tunes or is_patient) and not splits.val:
+    if (tunes or is_patient) and not corpora["val"].num_names:
         option = "model.tune=false" if tunes else "train.patience=null"
         what = f"no names in the validation split, which {option.partition('=')[0]} is about"
         hint = f"more names, a larger share in data.fractions, or {option}"
         raise DataError(what, where=resolved.data.source, hint=hint)
-    vocabulary = Vocabulary.of(names)
     with catch_signals() as received_signal, own_generators(target):
         seed_generators(derive_seed(resolved.seed, "initialization"), torch.device("cpu"))
         untrained = _build(resolved.model, vocabulary.size, target)
         directory = create_run(None if run is None else Path(run), path.stem)
         with directory.lock():
             directory.write_config(dump_config(resolved))
-            corpora = {
-                split: Corpus.of(vocabulary.encode(splits.of(split))).to(target) for split in SPLITS
-            }
             job = Job(
                 config=resolved,
                 vocabulary=vocabulary,
-                split_digest=splits.digest,
-                corpora=corpora,
+                split_digest=digest,
+                corpora={split: part.to(target) for split, part in corpora.items()},
                 model=untrained,
                 device=target,
                 directory=directory,

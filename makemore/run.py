@@ -10,7 +10,7 @@ from makemore.checkpoint import Checkpoint, load_checkpoint
 from makemore.config import Config
 from makemore.config_loading import config_from_dict
 from makemore.corpus import Corpus
-from makemore.data import SPLITS, Splits, is_refused
+from makemore.data import SPLITS, is_refused, split_digest
 from makemore.errors import CheckpointError, ConfigError
 from makemore.models import ClosedFormModel, outline_model
 from makemore.run_directory import RunDirectory, find_checkpoint
@@ -88,10 +88,10 @@ def open_checkpoint(path: Path, checkpoint: Checkpoint, device: torch.device) ->
     model.to(device).eval()
     if checkpoint.corpora.keys() != set(SPLITS) or not len(checkpoint.corpora["train"]):
         raise _unfit(path, f"it does not hold the names of {', '.join(SPLITS)}")
-    splits = Splits(*(vocabulary.decode(checkpoint.corpora[split]) for split in SPLITS))
-    if splits.digest != checkpoint.split_digest:
+    corpora = {split: Corpus.of(checkpoint.corpora[split]) for split in SPLITS}
+    if split_digest(vocabulary, corpora) != checkpoint.split_digest:
         raise _unfit(path, "its names are not those of its split digest")
-    corpora = {split: Corpus.of(checkpoint.corpora[split]).to(device) for split in SPLITS}
+    corpora = {split: corpus.to(device) for split, corpus in corpora.items()}
     return Run(vocabulary, model, path, checkpoint, config, corpora)
 
 

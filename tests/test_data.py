@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from makemore.data import load_names, parse_names
+from makemore.data import decoded, load_corpus, load_names, parse_names
 from makemore.errors import DataError
 
 DATA = Path(__file__).parents[1] / "data"
@@ -232,12 +232,34 @@ def test_three_distinct_names_are_needed(tmp_path: Path, data: bytes, what: str 
     path.write_bytes(data)
     if what is None:
         assert load_names(str(path)) == ["ava", "mia", "eve"]
+        assert list(decoded(*load_corpus(str(path)))) == ["ava", "mia", "eve"]
         return
-    with pytest.raises(DataError) as caught:
-        load_names(str(path))
-    [problem] = caught.value.problems
-    assert (problem.where, problem.what) == (str(path), what)
-    assert problem.hint == "one name a line"
+    for load in (load_names, load_corpus):
+        with pytest.raises(DataError) as caught:
+            load(str(path))
+        [problem] = caught.value.problems
+        assert (problem.where, problem.what) == (str(path), what)
+        assert problem.hint == "one name a line"
+
+
+@pytest.mark.parametrize("text", ["emma\nava\nzoe", "emma\r\nava\nzoë\n", "\n a\n b \nc"])
+def test_a_corpus_holds_the_names_of_a_file_plain_or_not(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes(text.encode())
+    vocabulary, corpus = load_corpus(str(path))
+    assert vocabulary.decode(corpus.tokens) == load_names(str(path))
+    assert "".join(vocabulary.characters) == "".join(sorted(set(text) - set("\r\n ")))
+
+
+def test_a_corpus_is_not_loaded_from_what_is_no_list_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes(b"emma\nav\ta\nzoe\n")
+    with pytest.raises(DataError, match=r"names\.txt:2: control character U\+0009"):
+        load_corpus(str(path))
+    path.write_bytes(b"emma\n" + b"a" * 257 + b"\nzoe\n")
+    with pytest.raises(DataError, match=r"names\.txt:2: 257 characters, more than 256"):
+        load_corpus(str(path))
+    assert load_corpus(str(path), max_length=257)[1].longest == 257
 
 
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,11 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from makemore import data
 from makemore.config import DataConfig
-from makemore.data import SPLITS, Splits, describe, load_names, split_names
+from makemore.corpus import Corpus
+from makemore.data import SPLITS, Splits, describe, load_names, split_corpus, split_names
+from makemore.vocab import Vocabulary
 
 HASH, LECTURE, MAKEMORE = (DataConfig(split=kind) for kind in ("hash", "lecture", "makemore"))
 
@@ -251,3 +254,21 @@ def test_a_description_of_the_published_file(karpathy: list[str]) -> None:
     }
     described = describe(karpathy, LECTURE)
     assert {key: described[key] for key in expected} == pytest.approx(expected)
+
+
+@given(configs(), st.lists(st.text("abcë", min_size=1, max_size=4), max_size=30), st.integers(1, 9))
+@example(HASH, [], 1)
+@example(MAKEMORE, ["a", "b"] * 10, 3)
+def test_a_corpus_is_split_as_its_names_are(
+    config: DataConfig, names: list[str], num_chars: int
+) -> None:
+    """And its digest is theirs, however many of them are there at once."""
+    vocabulary = Vocabulary.of(names)
+    splits = split_names(names, config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "_CHARS_AT_ONCE", num_chars)
+        corpora, digest = split_corpus(vocabulary, Corpus.of(vocabulary.encode(names)), config)
+    assert digest == splits.digest
+    assert {split: vocabulary.decode(corpora[split].tokens) for split in SPLITS} == {
+        split: splits.of(split) for split in SPLITS
+    }

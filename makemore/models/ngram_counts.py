@@ -17,13 +17,11 @@ import torch
 from torch import Tensor
 
 from makemore.corpus import Batch, Corpus
+from makemore.models.ngram_windows import TABLE_FACTOR, count_windows, fits, tally
 from makemore.vocab import BOUNDARY
 
 NOTHING = 0  # the suffix of the empty context: what is known without counting
 EMPTY = 1
-
-# A table of all possible values is faster than sorting until it is so many times their number.
-_TABLE_FACTOR = 16
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,34 @@ class Counts:
 
 
 def count(corpus: Corpus, vocabulary_size: int, order: int) -> Counts:
-    """Count the pairs of every context, in one pass over the corpus for each length."""
+    """Count the pairs of every context, in one pass over the corpus.
+
+    Only where the longest pairs are no 64-bit integers, they are counted one length after another.
+    """
+    if not fits(vocabulary_size, order):
+        return _count_by_length(corpus, vocabulary_size, order)
+    window_P, count_P = count_windows(corpus.tokens, vocabulary_size, order)
+    by_length = []
+    for length in reversed(range(order)):
+        # A context that seems to begin with two boundaries is a shorter one, at the start of names.
+        own = window_P >= (vocabulary_size ** (length - 1) if length > 1 else 0)
+        context_P, id_P = window_P[own] // vocabulary_size, window_P[own] % vocabulary_size
+        distinct, rank_P = context_P.unique_consecutive(return_inverse=True)
+        num_nodes = len(distinct) if length else 1
+        by_length.append((num_nodes, rank_P * vocabulary_size + id_P, count_P[own]))
+        # Without its oldest id, a pair is one of the suffix of its context.
+        bound = vocabulary_size**length
+        window_P, count_P = tally(window_P % bound, count_P, bound)
+    end, keys, counts = EMPTY, [], []
+    for num_nodes, local_P, count_P in reversed(by_length):
+        keys.append(local_P + end * vocabulary_size)
+        counts.append(count_P)
+        end += num_nodes
+    return Counts(torch.cat(keys), torch.cat(counts), end, vocabulary_size)
+
+
+def _count_by_length(corpus: Corpus, vocabulary_size: int, order: int) -> Counts:
+    """The same for any order and vocabulary, with some 64-bit integers for each character."""
     target_N = corpus.tokens.long()
     keys, counts = [], []
     # The nodes of one length, and the places in the corpus whose context has that length.
@@ -82,7 +107,7 @@ def _distinct(values: Tensor, bound: int) -> tuple[Tensor, Tensor, Tensor]:
 
     All values are from [0, bound).
     """
-    if bound > _TABLE_FACTOR * len(values):
+    if bound > TABLE_FACTOR * len(values):
         distinct, rank, counts = torch.unique(values, return_inverse=True, return_counts=True)
         return distinct, rank, counts
     counts = torch.bincount(values, minlength=bound)
