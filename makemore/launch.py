@@ -21,6 +21,7 @@ from makemore.runtime import (
     catch_signals,
     derive_seed,
     own_generators,
+    precision,
     resolve_device,
     seed_generators,
 )
@@ -58,6 +59,7 @@ def train(
     flags = [] if data is None else [f"data.source={render_value(str(data))}"]
     flags += [] if seed is None else [f"seed={seed}"]
     resolved = load_config(path, [*flags, *overrides])
+    _require_precision(resolved, target)
     vocabulary, corpus = load_corpus(
         resolved.data.source,
         max_length=resolved.data.max_name_length,
@@ -125,6 +127,7 @@ def resume(
         path, checkpoint = _newest(directory)
         state = open_checkpoint(path, checkpoint, target)
         resolved = _override_training(state.config, overrides)
+        _require_precision(resolved, target)
         _require_fitting_memory(path, checkpoint, state, resolved)
         if overrides:
             _require_more_steps(checkpoint.step, resolved, state)
@@ -167,6 +170,11 @@ def resume(
         )
         run_job(job, progress, checkpoint)
     return load(directory.path, device=str(target))
+
+
+def _require_precision(config: Config, device: torch.device) -> None:
+    if config.train is not None:
+        precision(config.train.precision, device)
 
 
 def _newest(directory: RunDirectory) -> tuple[Path, Checkpoint]:

@@ -5,14 +5,19 @@ needed (a step, an epoch) into a generator's seed, so that there is no state to 
 """
 
 import hashlib
+import importlib.util
+import logging
+import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 
 import torch
+from torch import nn
 
 from makemore.errors import UsageError
 from makemore.messages import printable
@@ -42,6 +47,34 @@ def resolve_device(name: str) -> torch.device:
         hint = "use --device auto, which takes CUDA only where there is one"
         raise UsageError(f"no device `{name}`: {found}", where="--device", hint=hint)
     return torch.device("cuda", int(index or 0))
+
+
+def compile_forward(model: nn.Module, device: torch.device) -> str | None:
+    """Let torch.compile translate `model.forward` at its first call; why not, where it cannot.
+
+    The module stays what it is: its parameters keep their names.
+    """
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            return "Triton is not installed"
+    else:
+        compilers = [os.environ.get("CXX", ""), "g++", "clang++"]
+        if not any(compiler and shutil.which(compiler) for compiler in compilers):
+            return "no C++ compiler was found"
+    # A note on every shape for which it translates anew is nothing that a user can act on.
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
+    model.compile(dynamic=True)
+    return None
+
+
+def precision(name: str, device: torch.device) -> AbstractContextManager[object]:
+    """`float32`, or `bfloat16` on CUDA, for the products within. Raises UsageError elsewhere."""
+    if name == "float32":
+        return nullcontext()
+    if device.type != "cuda":
+        hint = "leave it at float32, or train on a CUDA device"
+        raise UsageError(f"{name} is for CUDA alone", where="train.precision", hint=hint)
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def derive_seed(seed: int, *place: int | str) -> int:

@@ -30,7 +30,7 @@ from makemore.models.batch_norm import recompute_statistics
 from makemore.optim import Optimizer
 from makemore.regularization import penalty, share_of_zeros, shrink
 from makemore.run import open_checkpoint
-from makemore.runtime import derive_seed, seed_generators
+from makemore.runtime import compile_forward, derive_seed, precision, seed_generators
 from makemore.sampling import Sampler, sample_names
 from makemore.storage import write_file
 
@@ -97,6 +97,8 @@ def _optimize(
             average.load(checkpoint.trained)
     learner = _Learner(optimizer, average)
     clipping = Clipping(config, _trained(job.model))
+    if config.compile:
+        _compile(job)
     last_step = num_steps(config, job.corpora["train"])
     job.model.train()
     if progress.best_step is None:
@@ -134,6 +136,13 @@ def _optimize(
     return "steps"
 
 
+def _compile(job: Job) -> None:
+    for member in _trained(job.model):
+        if (reason := compile_forward(member, job.device)) is not None:
+            job.report({"event": "message", "text": f"training without train.compile: {reason}"})
+            return
+
+
 @dataclass(frozen=True)
 class _Update:
     """What one update saw: the loss of its batch, without penalties and label smoothing, in nats
@@ -156,7 +165,8 @@ def _update(
         """The batch's loss, and what is minimized, whose gradient the parameters then hold."""
         # Dropout draws from the default generator: seeded by the step, it needs no saving.
         seed_generators(derive_seed(seed, "step", step), job.device)
-        loss, minimized = _losses(job.model, batch, targets_N, config.label_smoothing)
+        with precision(config.precision, job.device):
+            loss, minimized = _losses(job.model, batch, targets_N, config.label_smoothing)
         added = penalty(config, job.model)
         minimized = minimized if added is None else minimized + added
         optimizer.zero_grad()

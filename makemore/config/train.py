@@ -85,6 +85,17 @@ class TrainConfig(Section):
         description="Evaluate and keep an exponential moving average of the weights with this "
         "decay a step (Polyak & Juditsky 1992); null keeps the weights themselves.",
     )
+    compile: bool = Field(
+        default=False,
+        description="Let torch.compile translate the model, where there is a C++ compiler (CPU) or "
+        "Triton (CUDA); elsewhere the run says so and goes on without. The first steps take half a "
+        "minute longer, and the last digits differ.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Of the products in training: `float32`, or `bfloat16` on CUDA, where they are "
+        "faster (Micikevicius et al. 2018; Kalamkar et al. 2019). Weights and losses stay float32.",
+    )
     evaluate_every: Count = Field(default=200, description="Steps from one evaluation to the next.")
     patience: Count | None = Field(
         default=None,
