@@ -56,15 +56,16 @@ def our_config(kind: str, longest: int) -> ModelConfig:
 
 
 class Peer:
-    """The script at `path`, and `names` as it sees them: its alphabet and its longest name.
+    """The script at `path`, and the `names` that it trains on. Its alphabet and its longest name
+    are those of `known`, by default the same.
 
     `kind` is one of KINDS; every model has the script's default shape.
     """
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, names: Sequence[str], known: Sequence[str] = ()) -> None:
         self.script = _load(path)
-        characters = sorted(set("".join(names)))
-        self.longest = max(map(len, names))
+        characters = sorted(set("".join(known or names)))
+        self.longest = max(map(len, known or names))
         self.names = self.script.CharDataset(list(names), characters, self.longest)
 
     def build(self, kind: str) -> nn.Module:

@@ -32,6 +32,7 @@ class TextbookDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
         tokens = vocabulary.encode(names).long().split([len(name) + 1 for name in names])
+        self.num_ids = vocabulary.size
         self.targets_BT = pad_sequence(list(tokens), batch_first=True, padding_value=PAD)
         self.inputs_BT = functional.pad(self.targets_BT[:, :-1].clamp(min=0), (1, 0))
 
