@@ -32,8 +32,8 @@ RESULTS = Path(__file__).parent / "results" / "train.jsonl"
 SECONDS = 2.0  # of each measurement, about
 
 
-def our_rate(preset: str, data: str, batch_size: int, num_steps: int) -> float:
-    """Real characters a second, as the run reports them."""
+def our_rate(preset: str, data: str, batch_size: int, num_steps: int, *more: str) -> float:
+    """Real characters a second, as the run reports them; `more` are further overrides."""
     rates: list[float] = []
 
     def note(record: Mapping[str, object]) -> None:
@@ -52,6 +52,7 @@ def our_rate(preset: str, data: str, batch_size: int, num_steps: int) -> float:
             "num_samples": 0,
         }.items()
     ]
+    overrides += more
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         launch.train(preset, data=data, run=run, device="cpu", overrides=overrides, report=note)
