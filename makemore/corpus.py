@@ -51,6 +51,8 @@ class Batch:
     def split(self, num_names: int) -> list["Batch"]:
         """The names in order, `num_names` at a time, nothing copied; not for windows."""
         assert self.rows is None
+        if self.num_names <= num_names:
+            return [self]
         parts = []
         for first in range(0, self.num_names, num_names):
             offsets = self.offsets[first : first + num_names + 1]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from makemore import lbfgs_memory
+from makemore.adamw import AdamW
 from makemore.config import (
     AdadeltaConfig,
     AdagradConfig,
@@ -243,14 +244,14 @@ def _build(config: TrainConfig, model: nn.Module) -> list[torch.optim.Optimizer]
             assert_never(unknown)
 
 
-def _adamw(config: AdamWConfig | MuonConfig, parameters: list[nn.Parameter]) -> torch.optim.AdamW:
+def _adamw(config: AdamWConfig | MuonConfig, parameters: list[nn.Parameter]) -> AdamW:
     """Weight decay applies to matrices, not to biases and gains."""
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     rate_factor = config.adamw_factor if isinstance(config, MuonConfig) else 1.0
-    return torch.optim.AdamW(
+    return AdamW(
         [{**group, "rate_factor": rate_factor} for group in groups if group["params"]],
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,

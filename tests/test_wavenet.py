@@ -7,11 +7,13 @@ from torch import Tensor
 
 from makemore.config import InitializationConfig, WaveNetConfig
 from makemore.models import build_model
+from makemore.models.wavenet import WholeNames
 from makemore.vocab import BOUNDARY
 from tests.test_models import (
     NAMES,
     VOCABULARY,
     assert_same,
+    batch_of,
     logits_of_names,
     random_model,
     small,
@@ -43,6 +45,31 @@ def convolution(layer: Any, x: list[Tensor], kernel_size: int, dilation: int) ->
                 total += layer.weight[:, tap * dim : (tap + 1) * dim] @ x[source]
         outputs.append(total)
     return outputs
+
+
+@pytest.mark.parametrize(("kernel_size", "dilation"), [(2, 1), (2, 4), (3, 2), (4, 9)])
+def test_taps_and_their_gradients_are_those_of_shifted_names(
+    kernel_size: int, dilation: int
+) -> None:
+    batch = batch_of(NAMES)
+    generator = torch.Generator().manual_seed(1)
+    x_NF, *factors = torch.randn(
+        1 + kernel_size, batch.num_chars, 3, generator=generator, dtype=torch.float64
+    )
+    x_NF.requires_grad_()
+    factors_NE = torch.cat(factors, dim=1)
+    expected: list[Tensor] = []
+    for rows_TF in x_NF.split(batch.lengths().tolist()):
+        shifts = [(kernel_size - 1 - tap) * dilation for tap in range(kernel_size)]
+        shifted = [
+            torch.cat([rows_TF.new_zeros(shift, 3), rows_TF])[: len(rows_TF)] for shift in shifts
+        ]
+        expected.append(torch.cat(shifted, dim=1))
+    results = []
+    for taps_NE in (WholeNames(batch, kernel_size).taps(x_NF, dilation), torch.cat(expected)):
+        (gradient_NF,) = torch.autograd.grad((taps_NE * factors_NE).sum(), x_NF)
+        results.append([taps_NE, gradient_NF])
+    torch.testing.assert_close(*results)
 
 
 def explicit_logits(model: Any, ids: list[int], config: Any) -> Tensor:

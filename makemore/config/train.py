@@ -88,13 +88,13 @@ class TrainConfig(Section):
     compile: bool = Field(
         default=False,
         description="Let torch.compile translate the model, where there is a C++ compiler (CPU) or "
-        "Triton (CUDA); elsewhere the run says so and goes on without. The first steps take half a "
-        "minute longer, and the last digits differ.",
+        "Triton (CUDA); elsewhere the run says so and goes on without; the first steps take up to "
+        "half a minute longer, and the last digits differ.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="Of the products in training: `float32`, or `bfloat16` on CUDA, where they are "
-        "faster (Micikevicius et al. 2018; Kalamkar et al. 2019). Weights and losses stay float32.",
+        "faster (Micikevicius et al. 2018; Kalamkar et al. 2019); weights and losses stay float32.",
     )
     evaluate_every: Count = Field(default=200, description="Steps from one evaluation to the next.")
     patience: Count | None = Field(

@@ -82,7 +82,7 @@ class _Heads:
     def __init__(self, group: PaddedGroup, num_heads: int, context_length: int) -> None:
         num_positions, device = group.num_positions, group.slot_N.device
         head_H = torch.arange(num_heads, device=device)
-        row_BHT = group.row_BT[:, None] * num_heads + head_H[:, None]
+        row_BHT = group.rows[:, None] * num_heads + head_H[:, None]
         slot_NH = (group.name_N[:, None] * num_heads + head_H) * num_positions
         self.shape = (group.num_names * num_heads, num_positions)
         self._row_of_slot = row_BHT.flatten()

@@ -15,7 +15,9 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name in torch.nn)
-        if not self.training or self.p == 0 or input.device.type != "cpu":
+        if not self.training or self.p == 0:
+            return input
+        if input.device.type != "cpu":
             return functional.dropout(input, self.p, self.training)
         # Drawing numbers takes most of the time: each draw of 64 bits decides four values.
         drawn = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)

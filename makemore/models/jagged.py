@@ -1,13 +1,13 @@
 """From jagged batches to what looks at several positions: windows of ids, and names padded."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from makemore.corpus import Batch
-from makemore.vocab import BOUNDARY
 
 # Names that are padded to one length: fewer need fewer pads, more make better use of a core.
 GROUP_SIZE = 128
@@ -25,11 +25,11 @@ def contexts(batch: Batch, context_length: int) -> Tensor:
     else:
         # The rows may be few of very many.
         name_N = torch.searchsorted(batch.offsets, rows_N, right=True) - 1
-        position_N = rows_N - batch.offsets[name_N]
+        position_N = rows_N - batch.offsets.index_select(0, name_N)
     back_C = torch.arange(context_length - 1, -1, -1, device=rows_N.device)
-    places_NC = rows_N[:, None] - back_C
-    inside_NC = position_N[:, None] >= back_C
-    return torch.where(inside_NC, batch.inputs[places_NC.clamp(min=0)], BOUNDARY)
+    # A name starts with a boundary, which stands for all that would be before it, too.
+    places_NC = rows_N[:, None] - torch.minimum(back_C, position_N[:, None])
+    return batch.inputs.index_select(0, places_NC.flatten()).view_as(places_NC)
 
 
 class PaddedNames:
@@ -69,17 +69,15 @@ class PackedNames:
     """
 
     def __init__(self, batch: Batch) -> None:
-        lengths_B, position_N = batch.lengths(), batch.positions()
-        rank_B = torch.empty_like(lengths_B)
-        by_length_B = lengths_B.argsort(descending=True, stable=True)
-        rank_B[by_length_B] = torch.arange(batch.num_names, device=rank_B.device)
-        rank_N = rank_B.repeat_interleave(lengths_B, output_size=batch.num_chars)
-        num_names_T = position_N.bincount()
-        start_T = num_names_T.cumsum(0) - num_names_T
-        self.num_names_T: list[int] = num_names_T.tolist()
-        self._packed_N = start_T[position_N] + rank_N  # the packed row of each character
-        self._character_N = torch.empty_like(self._packed_N)
-        self._character_N[self._packed_N] = torch.arange(batch.num_chars, device=rank_B.device)
+        length_B, name_B = batch.lengths().sort(descending=True, stable=True)
+        position_T1 = torch.arange(int(length_B[0]), device=name_B.device)[:, None]
+        is_inside_TB = position_T1 < length_B
+        self.num_names_T: list[int] = is_inside_TB.sum(1).tolist()
+        character_TB = batch.offsets.index_select(0, name_B) + position_T1
+        self._character_N = character_TB.masked_select(is_inside_TB)
+        # The packed row of each character.
+        row_N = torch.arange(batch.num_chars, device=name_B.device)
+        self._packed_N = torch.empty_like(row_N).scatter_(0, self._character_N, row_N)
 
     def pack(self, x_N: Tensor) -> Tensor:
         """Something of each character, (N,) or (N, D), in packed order."""
@@ -93,27 +91,31 @@ class PackedNames:
 class PaddedGroup:
     """Where each character of a batch stands when names are padded on the right to (B, T).
 
-    row_BT: the character in each slot; a pad repeats the last one of its name, so that padding is
-    one copy and a pad holds numbers as harmless as any. slot_N: the slot b * T + t of each
-    character; name_N, position_N: its b and its t.
+    rows: (B, T), the character in each slot; a pad repeats the last one of its name, so that
+    padding is one copy and a pad holds numbers as harmless as any. slot_N: the slot b * T + t of
+    each character; name_N, position_N: its b and its t.
     """
 
     def __init__(self, batch: Batch, position_N: Tensor) -> None:
         lengths_B = batch.lengths()
+        self._offsets = batch.offsets
         self.num_names = batch.num_names
         self.num_positions = int(lengths_B.max())
-        position_T = torch.arange(self.num_positions, device=lengths_B.device)
         name_B = torch.arange(self.num_names, device=lengths_B.device)
         self.name_N = name_B.repeat_interleave(lengths_B, output_size=batch.num_chars)
         self.position_N = position_N
         self.slot_N = self.name_N * self.num_positions + position_N
-        place_BT = torch.minimum(position_T, lengths_B[:, None] - 1)
-        self.row_BT = batch.offsets[:-1, None] + place_BT
+
+    @cached_property
+    def rows(self) -> Tensor:
+        position_T = torch.arange(self.num_positions, device=self._offsets.device)
+        last_B1 = self._offsets.diff()[:, None] - 1
+        return self._offsets[:-1, None] + torch.minimum(position_T, last_B1)
 
     def pad(self, x_ND: Tensor) -> Tensor:
         """(N, D) -> (B, T, D). Right only for what gives pads no gradient: causal functions, what
         they return for pads unseen."""
-        x_SD = _rearrange(x_ND, self.row_BT.flatten(), self.slot_N)
+        x_SD = _rearrange(x_ND, self.rows.flatten(), self.slot_N)
         return x_SD.view(self.num_names, self.num_positions, -1)
 
     def unpad(self, x_BTD: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from makemore.config import MLPConfig
 from makemore.corpus import Batch
 from makemore.models.base import LanguageModel, State
+from makemore.models.embedding import Embedding
 from makemore.models.hidden import HiddenLayer, ResidualLayer, build_norm
 from makemore.models.initialization import initialize_output
 from makemore.models.jagged import contexts
@@ -24,7 +25,7 @@ class MLP(LanguageModel):
     def __init__(self, config: MLPConfig, vocabulary_size: int) -> None:
         super().__init__()
         self.context_length = config.context_length
-        self.embedding = nn.Embedding(vocabulary_size, config.embedding_dim)
+        self.embedding = Embedding(vocabulary_size, config.embedding_dim)
         self.hidden = nn.Sequential(*_hidden_layers(config))
         self.output = nn.Linear(config.hidden_dim, vocabulary_size)
         initialize_output(self.output, config.initialization)

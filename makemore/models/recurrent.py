@@ -20,6 +20,7 @@ from makemore.config import GRUConfig, InitializationConfig, LSTMConfig, RNNConf
 from makemore.corpus import Batch
 from makemore.models.base import LanguageModel, State
 from makemore.models.dropout import Dropout
+from makemore.models.embedding import Embedding
 from makemore.models.hidden import build_norm
 from makemore.models.initialization import initialize_output
 from makemore.models.jagged import PackedNames, PaddedNames
@@ -107,7 +108,7 @@ class Recurrent(LanguageModel):
     def __init__(self, config: RecurrentConfig, vocabulary_size: int) -> None:
         super().__init__()
         width = config.hidden_dim
-        self.embedding = nn.Embedding(vocabulary_size, config.embedding_dim)
+        self.embedding = Embedding(vocabulary_size, config.embedding_dim)
         self.embedding_dropout = Dropout(config.embedding_dropout)
         in_dims = [config.embedding_dim] + [width] * (config.num_layers - 1)
         self.layers = nn.ModuleList(_build_layer(config, in_dim) for in_dim in in_dims)

@@ -25,6 +25,7 @@ from makemore.models.attention import Attention
 from makemore.models.base import LanguageModel, State
 from makemore.models.causal_attention import CausalAttention, causal_attention
 from makemore.models.dropout import Dropout
+from makemore.models.embedding import Embedding
 from makemore.models.hidden import build_norm
 from makemore.models.initialization import initialize, initialize_branch, initialize_output
 from makemore.models.jagged import PaddedNames, contexts
@@ -51,12 +52,12 @@ class Transformer(LanguageModel):
         self.head_dim = width // config.num_heads
         self.tied = config.tied_embeddings
         # Norms make the scale of the embeddings set only how soon the branches are heard.
-        self.character_embedding = nn.Embedding(vocabulary_size, width)
+        self.character_embedding = Embedding(vocabulary_size, width)
         nn.init.normal_(self.character_embedding.weight, std=width**-0.5 if self.tied else 1.0)
         self.embedding_length = config.embedding_length
         if config.embedding_length > 1:
             # A table for each distance, one below the other; what is further away says less.
-            self.earlier_embedding = nn.Embedding(
+            self.earlier_embedding = Embedding(
                 (config.embedding_length - 1) * vocabulary_size, width
             )
             for distance, table in enumerate(
@@ -64,7 +65,7 @@ class Transformer(LanguageModel):
             ):
                 nn.init.normal_(table, std=0.7**distance)
         if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.context_length, width)
+            self.position_embedding = Embedding(config.context_length, width)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         # A block that ends with a norm leaves nothing to do to another one.

@@ -12,16 +12,17 @@ each layer however far the model sees (Le Paine et al., "Fast Wavenet Generation
 Beside the shape suffixes of `base.py`: S skip channels, P places of a queue.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from makemore.config import WaveNetConfig
 from makemore.corpus import Batch
 from makemore.models.base import LanguageModel, State
 from makemore.models.dropout import Dropout
+from makemore.models.embedding import Embedding
 from makemore.models.initialization import initialize, initialize_branch, initialize_output
 
 
@@ -37,19 +38,46 @@ class WholeNames:
     """The past of jagged names: d characters earlier in the name is d rows earlier."""
 
     def __init__(self, batch: Batch, kernel_size: int) -> None:
-        self.kernel_size = kernel_size
-        self.position_N1 = batch.positions()[:, None]
-        self.outside: dict[int, Tensor] = {}
+        self._kernel_size = kernel_size
+        self._position_N1 = batch.positions()[:, None]
+        self._is_inside: dict[int, Tensor] = {}
 
     def taps(self, x_NF: Tensor, dilation: int) -> Tensor:
-        distances = range((self.kernel_size - 1) * dilation, 0, -dilation)
-        return torch.cat([*(self._earlier(x_NF, distance) for distance in distances), x_NF], dim=1)
+        distances = range((self._kernel_size - 1) * dilation, 0, -dilation)
+        for distance in distances:
+            if distance not in self._is_inside:
+                is_inside_N1 = self._position_N1[distance:] >= distance
+                self._is_inside[distance] = is_inside_N1.to(x_NF.dtype)
+        taps: Tensor = _Taps.apply(  # type: ignore[no-untyped-call]
+            x_NF, distances, *(self._is_inside[distance] for distance in distances)
+        )
+        return taps
 
-    def _earlier(self, x_NF: Tensor, distance: int) -> Tensor:
-        if distance not in self.outside:
-            self.outside[distance] = self.position_N1 < distance
-        shifted_NF = functional.pad(x_NF, (0, 0, distance, 0))[: len(x_NF)]
-        return shifted_NF.masked_fill(self.outside[distance], 0)
+
+class _Taps(torch.autograd.Function):
+    """Each row with those `distances` before it, the earliest first, where it is inside: 1, or 0
+    where there is none, for all rows but the first `distance`."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NF: Tensor, distances: Sequence[int], *inside: Tensor) -> Tensor:
+        ctx.save_for_backward(*inside)
+        ctx.distances = distances
+        taps_NKF = x_NF.new_empty(len(x_NF), len(distances) + 1, x_NF.shape[1])
+        for tap, (distance, is_inside_N1) in enumerate(zip(distances, inside, strict=True)):
+            taps_NKF[:distance, tap] = 0
+            torch.mul(x_NF[:-distance], is_inside_N1, out=taps_NKF[distance:, tap])
+        taps_NKF[:, -1] = x_NF
+        return taps_NKF.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        taps_NKF = gradients[0].unflatten(1, (len(ctx.distances) + 1, -1))
+        x_NF = taps_NKF[:, -1].clone(memory_format=torch.contiguous_format)
+        for tap, (distance, is_inside_N1) in enumerate(
+            zip(ctx.distances, ctx.saved_tensors, strict=True)
+        ):
+            x_NF[:-distance].addcmul_(taps_NKF[distance:, tap], is_inside_N1)
+        return (x_NF, None, *(None for _ in ctx.distances))
 
 
 class Queues:
@@ -76,7 +104,7 @@ class WaveNet(LanguageModel):
         dim, taps_dim = config.hidden_dim, config.kernel_size * config.hidden_dim
         gates = [nn.Linear(taps_dim, 2 * dim) for _ in self.dilations]
         residuals = [nn.Linear(dim, dim) for _ in self.dilations[1:]]
-        self.embedding = nn.Embedding(vocabulary_size, dim)
+        self.embedding = Embedding(vocabulary_size, dim)
         self.input = nn.Linear(taps_dim, dim)
         self.gates = nn.ModuleList(gates)
         self.residuals = nn.ModuleList(residuals)

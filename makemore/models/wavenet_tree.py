@@ -15,6 +15,7 @@ from makemore.config import WaveNetTreeConfig
 from makemore.corpus import Batch
 from makemore.models.base import LanguageModel, State
 from makemore.models.batch_norm import BatchNorm
+from makemore.models.embedding import Embedding
 from makemore.models.hidden import HiddenLayer, build_norm
 from makemore.models.initialization import initialize_output
 from makemore.models.jagged import contexts
@@ -48,7 +49,7 @@ class WaveNetTree(LanguageModel):
         super().__init__()
         self.context_length = config.context_length
         self.has_queues = config.norm_over != "batch"
-        self.embedding = nn.Embedding(vocabulary_size, config.embedding_dim)
+        self.embedding = Embedding(vocabulary_size, config.embedding_dim)
         self.levels = nn.ModuleList(_levels(config))
         self.output = nn.Linear(config.hidden_dim, vocabulary_size)
         initialize_output(self.output, config.initialization)
