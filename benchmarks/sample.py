@@ -3,10 +3,10 @@
     python benchmarks/sample.py [--only PRESET...] [--nums 1 1000 100000] [--pairs 5]
                                 [--peer PATH]
 
-Ours is `sample_names`, all that it gives included: names as text, their log-probabilities, and
-which are novel. The textbook's is `textbook.sample`, a thousand names side by side, where it is
-fastest, and the names as text; where many are asked for, the first ten thousand of them. Both
-models were trained alike for a moment, so that names have about the length that they should have.
+Ours is `sample_chunks`, all that it gives included: names as text, and their log-probabilities.
+The textbook's is `textbook.sample`, a thousand names side by side, where it is fastest, and the
+names as text; where many are asked for, the first ten thousand of them. Both models were trained
+alike for a moment, so that names have about the length that they should have.
 
 With --peer, a makemore.py of the user's (see `peer.py`) is the rival, each of its models at its
 default shape, and all its names side by side, as it draws them; it never stops before the longest
@@ -39,7 +39,7 @@ from makemore.config_loading import load_config
 from makemore.corpus import Corpus
 from makemore.data import load_names
 from makemore.models import ClosedFormModel, FiniteContextModel, LanguageModel, build_model
-from makemore.sampling import Sampler, sample_names
+from makemore.sampling import Sampler, sample_chunks
 from makemore.shipped_files import preset_names, resolve_preset
 from makemore.vocab import Vocabulary
 
@@ -76,7 +76,7 @@ def our_draw(model: LanguageModel, names: Sequence[str], vocabulary: Vocabulary)
     max_length = 2 * max(map(len, names))  # as `makemore sample` has it
 
     def draw(num_names: int) -> list[str]:
-        samples = sample_names(
+        chunks = sample_chunks(
             model,
             vocabulary,
             training_names,
@@ -85,7 +85,7 @@ def our_draw(model: LanguageModel, names: Sequence[str], vocabulary: Vocabulary)
             max_length=max_length,
             seed=1,
         )
-        return [sample.name for sample in samples]
+        return [name for chunk in chunks for name in chunk.names]
 
     return draw
 

@@ -8,10 +8,11 @@ is made once for each beginning, not for each name. Names that have ended leave.
 contexts is asked once for each of them, before any name is drawn.
 
 Shape suffixes, beside those of `makemore.models.base`: A names that have not ended, R rows of the
-model's state, S contexts, P pairs of a context and a character, L columns of ids.
+model's state, S contexts, P pairs of a context and a character, Q parts of a guide, G names that
+go on.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +29,9 @@ _FIRST_CHUNK, _LAST_CHUNK = 256, 8192
 _TABLE_CHUNK = 16384
 # Of a uniform number, which a float64 holds with a bit to spare.
 _HASH_BITS = 52
-_GUIDE_BITS = 8
+_GUIDE_BITS = 9
+# Below so many, a search of all is cheaper than to find out who needs none.
+_FEW = 0
 # The most contexts, with the two of a table, whose numbers fit before such a hash in 63 bits.
 _MAX_CONTEXTS = 2 ** (63 - _HASH_BITS)
 # With `novel` or `unique`, candidates a wanted name before giving up.
@@ -99,6 +102,19 @@ class Sample(NamedTuple):
     novel: bool
 
 
+class Chunk(NamedTuple):
+    """Names that were drawn together, and their log-probabilities, as a `Sample` has them."""
+
+    names: list[str]
+    log_probabilities: Tensor  # (B,) float64
+
+    def samples(self, training_names: Set[str]) -> Iterator[Sample]:
+        """The same by rows, and which are novel."""
+        are_novel = [name not in training_names for name in self.names]
+        columns = zip(self.names, self.log_probabilities.tolist(), are_novel, strict=True)
+        return map(Sample._make, columns)
+
+
 def sample_names(
     model: LanguageModel,
     vocabulary: Vocabulary,
@@ -112,7 +128,37 @@ def sample_names(
     max_length: int,
     seed: int,
 ) -> Iterator[Sample]:
-    """Draw `num_names` names that begin with `prompt`, in chunks.
+    """The names of `sample_chunks` one by one, each with whether it is novel."""
+    chunks = sample_chunks(
+        model,
+        vocabulary,
+        training_names,
+        num_names=num_names,
+        sampler=sampler,
+        prompt=prompt,
+        novel=novel,
+        unique=unique,
+        max_length=max_length,
+        seed=seed,
+    )
+    for chunk in chunks:
+        yield from chunk.samples(training_names)
+
+
+def sample_chunks(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    training_names: Set[str],
+    *,
+    num_names: int,
+    sampler: Sampler,
+    prompt: str = "",
+    novel: bool = False,
+    unique: bool = False,
+    max_length: int,
+    seed: int,
+) -> Iterator[Chunk]:
+    """Draw `num_names` names that begin with `prompt`, some at a time.
 
     A name has at least one character, and ends at `max_length` if it has not ended before. `novel`
     passes over training names, `unique` over names that were drawn before; both may yield fewer
@@ -128,46 +174,49 @@ def sample_names(
         limit = max(_MAX_CANDIDATES_PER_NAME * num_names, _MIN_CANDIDATES)
     seed = derive_seed(seed, "sample")
     table = None
-    chunk, last_chunk = _FIRST_CHUNK, _LAST_CHUNK
+    size, last_size = _FIRST_CHUNK, _LAST_CHUNK
     if isinstance(model, FiniteContextModel) and model.num_contexts <= _MAX_CONTEXTS - 2:
         table = ContextTable.of(model, sampler)
-        chunk = last_chunk = _TABLE_CHUNK
+        size = last_size = _TABLE_CHUNK
     drawn: set[str] = set()
     first, missing = 0, num_names
     while missing and first < limit:
-        size = min(chunk, limit - first)
-        index_B = torch.arange(first, first + size, device=device)
+        index_B = torch.arange(first, min(first + size, limit), device=device)
         if table is not None:
             found = draw_from_table(table, index_B, prompt_ids, max_length, seed)
         else:
             found = draw(model, index_B, prompt_ids, sampler, max_length, seed)
-        ids_BL, log_probability_B = found
-        names = vocabulary.decode(_stream(ids_BL))
-        are_novel = [name not in training_names for name in names]
-        samples = map(Sample._make, zip(names, log_probability_B.tolist(), are_novel, strict=True))
-        if not filters:
-            yield from samples
-            missing -= size
-        for sample in samples if filters else ():
-            if (novel and not sample.novel) or (unique and sample.name in drawn):
-                continue
-            if unique:
-                drawn.add(sample.name)
-            yield sample
-            missing -= 1
-            if not missing:
-                return
+        chunk = Chunk(vocabulary.decode(found[0]), found[1])
+        if filters:
+            kept = []
+            for place, name in enumerate(chunk.names):
+                if (novel and name in training_names) or (unique and name in drawn):
+                    continue
+                if unique:
+                    drawn.add(name)
+                kept.append(place)
+                if len(kept) == missing:
+                    break
+            names = [chunk.names[place] for place in kept]
+            chunk = Chunk(names, chunk.log_probabilities[kept])
+        yield chunk
+        missing -= len(chunk.names)
         first += size
-        chunk = last_chunk
+        size = last_size
 
 
-def _stream(ids_BL: Tensor) -> Tensor:
-    """Rows that are padded with boundaries as a token stream, which keeps the first of them."""
-    ids_BL = ids_BL.contiguous()
-    kept_BL = torch.ones_like(ids_BL, dtype=torch.bool)
-    # No name is empty, so what is kept is the first column and whatever follows a character.
-    kept_BL[:, 1:] = ids_BL[:, :-1] != BOUNDARY
-    return ids_BL.masked_select(kept_BL)
+def _stream(columns: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The token stream of names, of which each column has one position: who is as long, and the ids
+    that stand there."""
+    length_B = torch.zeros_like(columns[0][0])
+    for position, (alive_A, _) in enumerate(columns):
+        length_B.index_fill_(0, alive_A, position + 1)
+    end_B = length_B.cumsum(0)
+    first_B = end_B - length_B
+    stream = columns[0][1].new_zeros(int(end_B[-1]))
+    for position, (alive_A, ids_A) in enumerate(columns):
+        stream.scatter_(0, first_B.index_select(0, alive_A) + position, ids_A)
+    return stream
 
 
 @torch.inference_mode()
@@ -179,22 +228,23 @@ def draw(
     max_length: int,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """The names of numbers `index_B`: ids (B, L) padded with boundaries, log-probabilities (B,)."""
+    """The names of numbers `index_B`, as a token stream, and their log-probabilities (B,)."""
     was_training = model.training
     model.eval()
     num_names, device = len(index_B), index_B.device
-    ids_LB = index_B.new_full((max_length + 1, num_names), BOUNDARY)
     log_probability_B = torch.zeros(num_names, dtype=torch.float64, device=device)
+    columns: list[tuple[Tensor, Tensor]] = []
     hash_A = name_hashes(seed, index_B)
     alive_A = torch.arange(num_names, device=device)
     # All names begin alike: one row.
-    row_A: Tensor | None = torch.zeros_like(alive_A)
+    row_A = torch.zeros_like(alive_A) if num_names > 1 else None
     ids_R = index_B.new_full((1,), BOUNDARY)
     state = model.start(1)
     position = 0
     while True:
         logits_RV, state = model.step(ids_R, state)
-        log_probabilities_RV = logits_RV.double().log_softmax(1)
+        logits_RV = logits_RV.double()
+        log_probabilities_RV = logits_RV.log_softmax(1)
         if position < len(prompt_ids):
             ids_A = torch.full_like(alive_A, prompt_ids[position])
         elif position == max_length:
@@ -208,21 +258,27 @@ def draw(
         pair_A = (torch.arange(len(alive_A), device=device) if row_A is None else row_A) * size
         pair_A += ids_A
         log_probability_B[alive_A] += log_probabilities_RV.flatten()[pair_A]
-        ids_LB[position, alive_A] = ids_A
+        columns.append((alive_A, ids_A))
         position += 1
-        going_A = ids_A != BOUNDARY
-        alive_A, hash_A, pair_A = alive_A[going_A], hash_A[going_A], pair_A[going_A]
-        if len(alive_A) == 0:
+        going_G = (ids_A != BOUNDARY).nonzero().squeeze(1)
+        if len(going_G) == 0:
             break
-        pair_R = pair_A
+        stay = row_A is None and len(going_G) == len(alive_A)
+        pair_G = pair_A
+        if len(going_G) < len(alive_A):
+            alive_A, hash_A, pair_G = (
+                part_A.index_select(0, going_G) for part_A in (alive_A, hash_A, pair_A)
+            )
+        pair_R = pair_G
         if row_A is not None:
-            pair_R, row_A = pair_A.unique(return_inverse=True)
-            if len(pair_R) > 0.9 * len(pair_A):
-                pair_R, row_A = pair_A, None
+            pair_R, row_A = pair_G.unique(return_inverse=True)
+            if len(pair_R) > 0.9 * len(pair_G):
+                pair_R, row_A = pair_G, None
         parent_R, ids_R = pair_R // size, pair_R % size
-        state = tuple(part.index_select(0, parent_R) for part in state)
+        if not stay:
+            state = tuple(part.index_select(0, parent_R) for part in state)
     model.train(was_training)
-    return ids_LB[:position].T, log_probability_B
+    return _stream(columns), log_probability_B
 
 
 @dataclass(frozen=True)
@@ -230,12 +286,12 @@ class ContextTable:
     """What a model of few contexts says with a sampler: V pairs (context, character) in a row for
     each context.
 
-    After the model's S contexts there are two more: S, where a name begins, which is the first
-    context without the end; S + 1, where a name is when it has ended.
+    After the model's S contexts there is one more, where a name begins: the first context without
+    the end. S + 1 is where a name is when it has ended, which has no row.
     """
 
     thresholds: Tensor  # (P,) int64, context * 2**52 + where the share of the pair ends
-    guide: Tensor  # (256 (S + 2),) the pair that has all of a 256th of a context, -1 if several do
+    guide: Tensor  # (512 (S + 1),) the pair that has all of a 512th of a context, -1 if several do
     log_probabilities: Tensor  # (P,) float64
     next_contexts: Tensor  # (P,) int64, context * 2**52
     ids: Tensor  # (P,)
@@ -250,32 +306,31 @@ class ContextTable:
         context_S = torch.arange(num_contexts, device=device)
         logits_SV = model.context_logits(context_S).double()
         size = logits_SV.shape[1]
-        ids_P = torch.arange(size, device=device).repeat(num_contexts + 2)
+        ids_P = torch.arange(size, device=device).repeat(num_contexts + 1)
         boundary_1 = ids_P[BOUNDARY : BOUNDARY + 1]
         first_1 = model.next_context(torch.full_like(boundary_1, model.first_context), boundary_1)
         before_end_SV = torch.cat([logits_SV, logits_SV[first_1]])
         choice_SV = before_end_SV.clone()
         choice_SV[num_contexts, BOUNDARY] = -torch.inf
-        # After the end the boundary alone is left, and costs nothing.
-        ended_1V = torch.full_like(logits_SV[:1], -torch.inf)
-        ended_1V[:, BOUNDARY] = 0
-        cumulative_SV = sampler.probabilities(torch.cat([choice_SV, ended_1V])).cumsum(1)
+        cumulative_SV = sampler.probabilities(choice_SV).cumsum(1)
         thresholds_SV = (cumulative_SV / cumulative_SV[:, -1:] * 2**_HASH_BITS).ceil().long()
-        thresholds_SV += torch.arange(num_contexts + 2, device=device)[:, None] << _HASH_BITS
+        thresholds_SV += torch.arange(num_contexts + 1, device=device)[:, None] << _HASH_BITS
         context_P = torch.cat([context_S, first_1]).repeat_interleave(size)
-        next_P = model.next_context(context_P, ids_P[: len(context_P)])
-        next_SV = torch.cat([next_P, ids_P[:size]]).view(-1, size)
-        next_SV[:, BOUNDARY] = next_SV[-1] = num_contexts + 1
+        next_SV = model.next_context(context_P, ids_P).view(-1, size).clone()
+        next_SV[:, BOUNDARY] = num_contexts + 1
         thresholds_P = thresholds_SV.flatten()
-        lowest_Q = torch.arange((num_contexts + 2) << _GUIDE_BITS, device=device)
-        lowest_Q <<= _HASH_BITS - _GUIDE_BITS
-        highest_Q = lowest_Q + (2 ** (_HASH_BITS - _GUIDE_BITS) - 1)
-        guide_Q = torch.searchsorted(thresholds_P, lowest_Q, right=True)
-        guide_Q[guide_Q != torch.searchsorted(thresholds_P, highest_Q, right=True)] = -1
+        # A threshold is at or below the lowest number of each part from `first_P` on.
+        part_P, first_P = (
+            (thresholds_P + rounding) >> (_HASH_BITS - _GUIDE_BITS)
+            for rounding in (0, 2 ** (_HASH_BITS - _GUIDE_BITS) - 1)
+        )
+        num_parts = (num_contexts + 1) << _GUIDE_BITS
+        guide_Q = first_P.bincount(minlength=num_parts)[:num_parts].cumsum(0)
+        guide_Q[part_P[part_P < first_P]] = -1
         return cls(
             thresholds_P,
             guide_Q,
-            torch.cat([before_end_SV, ended_1V]).log_softmax(1).flatten(),
+            before_end_SV.log_softmax(1).flatten(),
             next_SV.flatten() << _HASH_BITS,
             ids_P.to(torch.uint8 if size <= 2**8 else torch.int32),
             size,
@@ -285,6 +340,8 @@ class ContextTable:
 
     def find(self, wanted_A: Tensor) -> Tensor:
         """(A,) the pair of each context and 52 bits of a uniform number below it."""
+        if len(wanted_A) < _FEW:
+            return torch.searchsorted(self.thresholds, wanted_A, right=True)
         # Most need no search, of which each step is a branch that no processor can foresee.
         pair_A = self.guide.index_select(0, wanted_A >> (_HASH_BITS - _GUIDE_BITS))
         open_A = (pair_A < 0).nonzero().squeeze(1)
@@ -297,41 +354,31 @@ def draw_from_table(
     table: ContextTable, index_B: Tensor, prompt_ids: list[int], max_length: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """The same as `draw`, without a model."""
-    num_names, size = len(index_B), table.vocabulary_size
-    end = table.num_contexts + 1
-    pairs_LB = index_B.new_full((max_length + 1, num_names), end * size + BOUNDARY)
-    log_probability_B = torch.zeros(num_names, dtype=torch.float64, device=index_B.device)
-    log_probability_A = log_probability_B.clone()
-    alive_A, hash_A = torch.arange(num_names, device=index_B.device), name_hashes(seed, index_B)
+    num_names, size, device = len(index_B), table.vocabulary_size, index_B.device
+    log_probability_B = torch.zeros(num_names, dtype=torch.float64, device=device)
+    columns: list[tuple[Tensor, Tensor]] = []
+    alive_A, hash_A = torch.arange(num_names, device=device), name_hashes(seed, index_B)
     start = table.first_context if prompt_ids else table.num_contexts
     context_A = torch.full_like(index_B, start << _HASH_BITS)
+    end = (table.num_contexts + 1) << _HASH_BITS
     position = 0
-    while True:
+    while len(alive_A) > 0:
         if position < len(prompt_ids):
             pair_A = (context_A >> _HASH_BITS) * size + prompt_ids[position]
         elif position == max_length:
             pair_A = (context_A >> _HASH_BITS) * size + BOUNDARY
         else:
-            wanted_A = hash_bits(hash_A, position).add_(context_A)
-            pair_A = table.find(wanted_A)
-        pairs_LB[position].index_copy_(0, alive_A, pair_A)
-        log_probability_A += table.log_probabilities.index_select(0, pair_A)
+            pair_A = table.find(hash_bits(hash_A, position).add_(context_A))
+        columns.append((alive_A, table.ids.index_select(0, pair_A)))
+        log_probability_B.index_add_(0, alive_A, table.log_probabilities.index_select(0, pair_A))
         context_A = table.next_contexts.index_select(0, pair_A)
         position += 1
-        going_A = context_A != end << _HASH_BITS
-        num_going = int(going_A.sum())
-        # Names that have ended draw the boundary again, for nothing, until they are a quarter.
-        if num_going <= 0.75 * len(alive_A):
-            log_probability_B.index_copy_(0, alive_A, log_probability_A)
-            if num_going == 0:
-                break
-            place_A = going_A.nonzero().squeeze(1)
-            alive_A, hash_A, context_A, log_probability_A = (
-                part_A.index_select(0, place_A)
-                for part_A in (alive_A, hash_A, context_A, log_probability_A)
+        going_G = (context_A != end).nonzero().squeeze(1)
+        if len(going_G) < len(alive_A):
+            alive_A, hash_A, context_A = (
+                part_A.index_select(0, going_G) for part_A in (alive_A, hash_A, context_A)
             )
-    ids_LB = table.ids.index_select(0, pairs_LB[:position].flatten()).view(position, num_names)
-    return ids_LB.T, log_probability_B
+    return _stream(columns), log_probability_B
 
 
 def uniforms(hash_B: Tensor, position: int) -> Tensor:

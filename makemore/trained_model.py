@@ -5,6 +5,8 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import TypedDict, Unpack
 
 import torch
@@ -14,12 +16,12 @@ from makemore.data import SPLITS, Splits, load_names
 from makemore.errors import DataError, UsageError
 from makemore.evaluation import Evaluation, evaluate_split
 from makemore.models import LanguageModel
-from makemore.sampling import Sample, Sampler, sample_names
+from makemore.sampling import Chunk, Sample, Sampler, sample_chunks
 from makemore.vocab import UnknownCharacterError, Vocabulary
 
 
 class DrawOptions(TypedDict, total=False):
-    """How names are drawn: the keyword arguments of `TrainedModel.draw`."""
+    """How names are drawn: the keyword arguments of `TrainedModel.draw_chunks`."""
 
     prompt: str
     temperature: float
@@ -60,10 +62,16 @@ class TrainedModel(ABC):
         """The names of a split, which may be none, and the digest of all splits."""
 
     def sample(self, num_names: int = 20, **options: Unpack[DrawOptions]) -> list[str]:
-        """New names; the options are those of `draw`."""
-        return [sample.name for sample in self.draw(num_names, **options)]
+        """New names; the options are those of `draw_chunks`."""
+        return [name for chunk in self.draw_chunks(num_names, **options) for name in chunk.names]
 
-    def draw(
+    def draw(self, num_names: int = 20, **options: Unpack[DrawOptions]) -> Iterator[Sample]:
+        """New names one by one, each with its log-probability and whether it is novel; the options
+        are those of `draw_chunks`."""
+        chunks = self.draw_chunks(num_names, **options)
+        return chain.from_iterable(chunk.samples(self.training_names) for chunk in chunks)
+
+    def draw_chunks(
         self,
         num_names: int = 20,
         *,
@@ -76,8 +84,8 @@ class TrainedModel(ABC):
         unique: bool = False,
         max_length: int | None = None,
         seed: int | None = None,
-    ) -> Iterator[Sample]:
-        """New names one by one, each with its log-probability and whether it is novel.
+    ) -> Iterator[Chunk]:
+        """New names, many at a time, with their log-probabilities.
 
         temperature, top_k, top_p, min_p: see `Sampler`. novel: no training names. unique: no name
         twice. Either may yield fewer names than asked for. max_length: characters after which a
@@ -85,8 +93,7 @@ class TrainedModel(ABC):
         same names; by default another one each time. Raises UsageError for values out of range and
         for a prompt that the model cannot read.
         """
-        longest = max(map(len, self.training_names))
-        max_length = max(2 * longest, len(prompt)) if max_length is None else max_length
+        max_length = max(2 * self._longest, len(prompt)) if max_length is None else max_length
         _require(num_names >= 0, "count", "must not be negative", num_names)
         _require(
             0 <= temperature < math.inf, "temperature", "must be 0 or more, and finite", temperature
@@ -104,7 +111,7 @@ class TrainedModel(ABC):
         except UnknownCharacterError as error:
             what = f"the character {error.character!r} is not in the model's alphabet"
             raise UsageError(what, where="--prompt", hint=_alphabet(self.vocabulary)) from error
-        return sample_names(
+        return sample_chunks(
             self.model,
             self.vocabulary,
             self.training_names,
@@ -159,6 +166,10 @@ class TrainedModel(ABC):
             split_digest=Splits([], [], list(names)).digest,
             is_seen=self._is_seen(corpus),
         )
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.training_names))
 
     def _is_seen(self, corpus: Corpus) -> torch.Tensor:
         names = self.vocabulary.decode(corpus.tokens)

@@ -72,8 +72,10 @@ class Vocabulary:
 
     def decode(self, tokens: Tensor) -> list[str]:
         """The names of a token stream (the inverse of `encode`)."""
-        known = torch.tensor([*map(ord, ("\n", *self.characters))], device=tokens.device)
-        return _text(known[tokens.long()]).split("\n")[:-1]
+        known = torch.tensor(
+            [*map(ord, ("\n", *self.characters))], dtype=torch.int32, device=tokens.device
+        )
+        return _text(known.index_select(0, tokens.int())).split("\n")[:-1]
 
 
 def _code_points(text: str) -> Tensor:

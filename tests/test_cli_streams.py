@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from makemore.checkpoint import load_checkpoint
+from makemore.cli import output
 from makemore.run_directory import RunDirectory
 from tests.command_line import TINY, Makemore, shell
 
@@ -161,3 +162,14 @@ def test_hostile_characters_of_names_and_paths_never_reach_a_terminal(
     assert "\x1b" not in refused.err
     assert "\x9b" not in refused.err
     assert "^[" in refused.err
+
+
+def test_a_column_of_texts_is_written_as_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    safe, unsafe = ["ab", "de la x", "\u00e9"], ["a\u202eb", "\x1b[31m", "b\nc", "\u2028", "\udc80"]
+    for texts in (safe, unsafe, [*safe, *unsafe], ["x"], []):
+        output.write_column(texts)
+        column = capsys.readouterr().out
+        for text in texts:
+            output.write_line(text)
+        assert column == capsys.readouterr().out
+        assert column.count("\n") == len(texts)

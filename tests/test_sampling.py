@@ -235,6 +235,40 @@ def test_names_do_not_depend_on_how_many_are_drawn_at_a_time(
         )
 
 
+def test_names_of_which_none_ends_are_those_that_are_drawn_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where names stop sharing rows, each takes the row of its beginning, though none has left."""
+    model: Any = random_model(small(GRUConfig))
+    with torch.no_grad():
+        model.output.bias[BOUNDARY] = -1000.0
+    hot = Sampler(temperature=3.0)
+    together = names_of(samples(model, 100, sampler=hot))
+    assert {len(name) for name in together} == {12}
+    monkeypatch.setattr(sampling, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(sampling, "_LAST_CHUNK", 1)
+    assert names_of(samples(model, 100, sampler=hot)) == together
+
+
+@pytest.mark.parametrize(
+    "filters", [{}, {"novel": True}, {"unique": True}, {"novel": True, "unique": True}], ids=str
+)
+def test_chunks_hold_the_same_as_the_samples(filters: dict[str, bool]) -> None:
+    model, training_names = random_model(small(GRUConfig)), {"a", "b", "ab"}
+    options: dict[str, Any] = {"sampler": Sampler(), "max_length": 12, "seed": 0, **filters}
+    chunks = list(
+        sampling.sample_chunks(model, VOCABULARY, training_names, num_names=300, **options)
+    )
+    expected = samples(model, 300, training_names=training_names, **filters)
+    assert len(chunks) > 1
+    assert [name for chunk in chunks for name in chunk.names] == names_of(expected)
+    log_probabilities = torch.cat([chunk.log_probabilities for chunk in chunks]).tolist()
+    assert log_probabilities == [sample.log_probability for sample in expected]
+    assert len(expected) == 300
+    assert any(sample.novel for sample in expected)
+    assert all(sample.novel == (sample.name not in training_names) for sample in expected)
+
+
 @pytest.mark.parametrize("filters", [{}, {"novel": True}, {"unique": True}], ids=str)
 def test_fewer_names_are_the_first_of_more(filters: dict[str, Any]) -> None:
     model = random_model(BigramConfig())
@@ -401,6 +435,20 @@ few_contexts = pytest.mark.parametrize(
 
 
 @few_contexts
+def test_the_guide_knows_a_part_if_no_other_pair_begins_within_it(config: Any) -> None:
+    model = random_model(config)
+    assert isinstance(model, FiniteContextModel)
+    table = ContextTable.of(model, Sampler(temperature=2.0))
+    part = 2 ** (sampling._HASH_BITS - sampling._GUIDE_BITS)
+    lowest = torch.arange(len(table.guide)) * part
+    first, last = (
+        torch.searchsorted(table.thresholds, number, right=True)
+        for number in (lowest, lowest + part - 1)
+    )
+    assert torch.equal(table.guide, torch.where(first == last, first, -1))
+
+
+@few_contexts
 @pytest.mark.parametrize("prompt", ["", "d", "dacb"])
 @pytest.mark.parametrize("max_length", [4, 12])
 def test_a_table_of_contexts_gives_the_names_that_the_model_gives(
@@ -424,7 +472,11 @@ def test_a_table_of_contexts_gives_the_names_that_the_model_gives(
 
 
 @few_contexts
-def test_a_table_finds_the_pair_of_every_uniform_number(config: Any) -> None:
+@pytest.mark.parametrize("few", [0, 10**6], ids=["by the guide", "by search"])
+def test_a_table_finds_the_pair_of_every_uniform_number(
+    monkeypatch: pytest.MonkeyPatch, config: Any, few: int
+) -> None:
+    monkeypatch.setattr(sampling, "_FEW", few)
     model = random_model(config)
     assert isinstance(model, FiniteContextModel)
     table = ContextTable.of(model, Sampler(temperature=2.0))

@@ -47,6 +47,15 @@ def write_lines(text: str) -> None:
         write_line(line)
 
 
+def write_column(texts: Sequence[str]) -> None:
+    """Records of plain text to stdout, all at once."""
+    # All that is unsafe is not printable, which is faster to ask of all than of each.
+    if not "".join(texts).isprintable():
+        texts = [visible(text) for text in texts]
+    if texts:
+        _write("\n".join(texts))
+
+
 def write_json(record: object) -> None:
     """One record of JSON to stdout: exact, since what is unsafe is escaped; null for no number."""
     text = json.dumps(_finite(record), ensure_ascii=False)

@@ -61,7 +61,8 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Draw new names, one a line, from a trained run or from a mixture of several."""
-    samples = _load(runs or [], mix, device).draw(
+    model = _load(runs or [], mix, device)
+    chunks = model.draw_chunks(
         count,
         prompt=prompt,
         temperature=temperature,
@@ -74,12 +75,13 @@ def sample(
         seed=seed,
     )
     num_drawn, flushed = 0, 0.0
-    for drawn in samples:
+    for chunk in chunks:
         if as_json:
-            output.write_json(drawn._asdict())
+            for drawn in chunk.samples(model.training_names):
+                output.write_json(drawn._asdict())
         else:
-            output.write_line(drawn.name)
-        num_drawn += 1
+            output.write_column(chunk.names)
+        num_drawn += len(chunk.names)
         if time.monotonic() - flushed > _SECONDS_BETWEEN_FLUSHES:
             # Whoever reads a pipe sees the first names at once.
             output.flush()
