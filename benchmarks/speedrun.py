@@ -6,7 +6,7 @@
 A preset is trained to its end, as `makemore train` does, and evaluated once. The rival is
 makemore.py's default transformer (4 layers, 4 heads, 64 wide, batches of 32 names, AdamW at the
 constant rate 5e-4), trained and evaluated every 500 steps until it reaches the target, or for
-13,000 steps; its seconds are of its steps alone. Without --peer it is the textbook's
+13,000 steps; its seconds are of these steps alone. Without --peer it is the textbook's
 (`textbook.py`), with --peer that of the script at PATH. It is trained once, amid our runs.
 
 The target is what makemore.py reached in 13,000 steps on the test names of the `makemore` split.
@@ -105,11 +105,10 @@ def rival(
 def rival_run(
     splits: Splits, names: list[str], part: str, target: float, peer: Path | None
 ) -> dict[str, object]:
-    """The best loss of every 500 steps, and the seconds of the steps until then."""
+    """The best loss of every 500 steps, and the seconds until the target, or of all steps."""
     model, steps = rival(splits, names, peer)
     held_out = textbook.TextbookDataset(splits.of(part), Vocabulary.of(names))
-    best: dict[str, object] = {}
-    lowest, seconds = math.inf, 0.0
+    best, best_step, seconds = math.inf, 0, 0.0
     for step in range(1, NUM_STEPS + 1):
         started = time.perf_counter()
         next(steps)
@@ -119,12 +118,18 @@ def rival_run(
         loss = textbook.evaluate(model, held_out)
         model.train()
         print(f"rival: step {step}, {loss:.4f}, {seconds:.1f} s", file=sys.stderr)
-        if loss < lowest:
-            lowest = loss
-            best = {"steps": step, "seconds": round(seconds, 2), "nats_per_char": loss}
+        if loss < best:
+            best, best_step = loss, step
         if loss <= target:
             break
-    return {"preset": "textbook" if peer is None else "makemore.py", "seed": 1, **best}
+    return {
+        "preset": "textbook" if peer is None else "makemore.py",
+        "seed": 1,
+        "steps": step,
+        "seconds": round(seconds, 2),
+        "nats_per_char": best,
+        "best_step": best_step,
+    }
 
 
 def main() -> None:
