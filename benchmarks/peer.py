@@ -8,7 +8,7 @@ BoW, CharDataset and generate.
 
 import contextlib
 import importlib.util
-import os
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
@@ -73,7 +73,7 @@ class Peer:
         config = self.script.ModelConfig(
             block_size=self.names.get_output_length(), vocab_size=self.names.get_vocab_size()
         )
-        with contextlib.redirect_stdout(open(os.devnull, "w")):  # It prints its size.
+        with contextlib.redirect_stdout(io.StringIO()):  # It prints its size.
             match kind:
                 case "rnn" | "gru":
                     model: nn.Module = self.script.RNN(config, cell_type=kind)
