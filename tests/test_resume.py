@@ -403,6 +403,11 @@ def test_a_run_is_resumed_by_a_checkpoint_in_it_too(
 
 
 def test_a_closed_terminal_saves_and_ends_with_129(train: Callable[..., Run]) -> None:
-    with pytest.raises(InterruptedRun) as caught:
-        train("run", report=signal_at(3, signal.SIGHUP))
+    # Whoever runs the tests may have been started to ignore it.
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(InterruptedRun) as caught:
+            train("run", report=signal_at(3, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, previous)
     assert caught.value.exit_code == 129
