@@ -115,36 +115,6 @@ class Chunk(NamedTuple):
         return map(Sample._make, columns)
 
 
-def sample_names(
-    model: LanguageModel,
-    vocabulary: Vocabulary,
-    training_names: Set[str],
-    *,
-    num_names: int,
-    sampler: Sampler,
-    prompt: str = "",
-    novel: bool = False,
-    unique: bool = False,
-    max_length: int,
-    seed: int,
-) -> Iterator[Sample]:
-    """The names of `sample_chunks` one by one, each with whether it is novel."""
-    chunks = sample_chunks(
-        model,
-        vocabulary,
-        training_names,
-        num_names=num_names,
-        sampler=sampler,
-        prompt=prompt,
-        novel=novel,
-        unique=unique,
-        max_length=max_length,
-        seed=seed,
-    )
-    for chunk in chunks:
-        yield from chunk.samples(training_names)
-
-
 def sample_chunks(
     model: LanguageModel,
     vocabulary: Vocabulary,

@@ -31,7 +31,7 @@ from makemore.optim import Optimizer
 from makemore.regularization import penalty, share_of_zeros, shrink
 from makemore.run import open_checkpoint
 from makemore.runtime import compile_forward, derive_seed, precision, seed_generators
-from makemore.sampling import Sampler, sample_names
+from makemore.sampling import Sampler, sample_chunks
 from makemore.storage import write_file
 
 
@@ -246,7 +246,7 @@ def _sparsity(config: Config, model: LanguageModel) -> dict[str, float]:
 
 def _look(job: Job, step: int) -> list[str]:
     """A few names as the model writes them now."""
-    samples = sample_names(
+    chunks = sample_chunks(
         job.model,
         job.vocabulary,
         frozenset(),
@@ -255,7 +255,7 @@ def _look(job: Job, step: int) -> list[str]:
         max_length=2 * job.corpora["train"].longest,
         seed=derive_seed(job.config.seed, "look", step),
     )
-    return [sample.name for sample in samples]
+    return [name for chunk in chunks for name in chunk.names]
 
 
 def _finish(job: Job, progress: Progress, reason: str) -> None:

@@ -12,7 +12,7 @@ each layer however far the model sees (Le Paine et al., "Fast Wavenet Generation
 Beside the shape suffixes of `base.py`: S skip channels, P places of a queue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -48,10 +48,8 @@ class WholeNames:
             if distance not in self._is_inside:
                 is_inside_N1 = self._position_N1[distance:] >= distance
                 self._is_inside[distance] = is_inside_N1.to(x_NF.dtype)
-        taps: Tensor = _Taps.apply(  # type: ignore[no-untyped-call]
-            x_NF, distances, *(self._is_inside[distance] for distance in distances)
-        )
-        return taps
+        apply: Callable[..., Tensor] = _Taps.apply
+        return apply(x_NF, distances, *(self._is_inside[distance] for distance in distances))
 
 
 class _Taps(torch.autograd.Function):
