@@ -7,7 +7,8 @@ what it means.
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 
 from pydantic_core import ErrorDetails
 
@@ -41,29 +42,38 @@ _WORDING = {
 }
 
 
-def explain(details: ErrorDetails, document: Document) -> tuple[int, Problem]:
-    """One of pydantic's errors in our wording, at its place."""
+def explain_first(
+    errors: Sequence[ErrorDetails], document: Document, most: int
+) -> list[tuple[int, Problem]]:
+    """The first `most` of pydantic's errors in our wording, each with the rank of its place.
+
+    Only the words of these are looked for, which takes longer than to find their places.
+    """
+    placed = [(_locate(details), details) for details in errors]
+    placed.sort(key=lambda item: document.place(item[0][0]).rank)
+    return [_explain(details, *where, document) for where, details in placed[:most]]
+
+
+def _explain(
+    details: ErrorDetails, path: KeyPath, section: type[Section], document: Document
+) -> tuple[int, Problem]:
+    """One of pydantic's errors in our wording; `path` is that of `_locate`."""
     error_type, value, context = details["type"], details["input"], details.get("ctx", {})
-    path, section = _locate(details["loc"])
     hint = ""
     if error_type.startswith("union_tag"):
-        options = _kinds(path, section)
-        path, value = (*path, "kind"), value.get("kind")
+        options = _kinds(path[:-1], section)
+        value = value.get("kind")
     else:
         options = re.findall("'([^']*)'", context.get("expected", ""))
     if error_type == "extra_forbidden":
         what, hint = "unknown key", _hint_for_unknown_key(path, section)
     elif error_type == "value_error":
         what = str(context["error"])
-        if isinstance(context["error"], FieldError):
-            path = (*path, context["error"].field)
     elif error_type == "union_tag_not_found":
         what, hint = "missing", f"choose one of {', '.join(options)}"
-    elif error_type == "missing" and isinstance(path[-1], str):
+    elif error_type == "missing" and isinstance(details["loc"][-1], str):
         what, hint = "missing", _hint_for_section(path, section)
     else:
-        if error_type == "missing":
-            path = path[:-1]
         bounds = {name: f"{bound:g}" for name, bound in context.items() if type(bound) is float}
         parts = {**context, **bounds, "options": ", ".join(options)}
         what = f"{_WORDING.get(error_type, 'not valid').format_map(parts)}, got {shown(value)}"
@@ -109,7 +119,7 @@ def _hint_for_section(path: KeyPath, section: type[Section]) -> str:
 
 def _hint_for_unknown_key(path: KeyPath, section: type[Section]) -> str:
     key = str(path[-1])
-    known = list(_known_keys(Config))
+    known = _all_known_keys()
     alike = tuple(0 if isinstance(part, int) else part for part in path)
     if kinds := [kind for other, kind in known if other == alike]:
         return f"`{dotted(path)}` belongs to the kind {_enumerated(kinds)}"
@@ -129,6 +139,11 @@ def _enumerated(names: list[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+@cache
+def _all_known_keys() -> list[tuple[KeyPath, str]]:
+    return list(_known_keys(Config))
+
+
 def _known_keys(section: type[Section], path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
     """Every key in and below a section, with the kind it belongs to; 0 stands for any item."""
     for name, field in section.model_fields.items():
@@ -137,7 +152,31 @@ def _known_keys(section: type[Section], path: KeyPath = ()) -> Iterator[tuple[Ke
             yield from _known_keys(below, (*path, name, 0) if is_list(field) else (*path, name))
 
 
-def _locate(loc: KeyPath) -> tuple[KeyPath, type[Section]]:
+def _locate(details: ErrorDetails) -> tuple[KeyPath, type[Section]]:
+    """The path of what is wrong, and the section that holds it, or holds what it is a key of."""
+    path, section = _without_kinds(details["loc"])
+    error = details.get("ctx", {}).get("error")
+    if details["type"].startswith("union_tag"):
+        return (*path, "kind"), section
+    if isinstance(error, FieldError):
+        return (*path, error.field), section
+    if details["type"] == "missing" and isinstance(path[-1], int):
+        return path[:-1], section
+    if details["type"] == "string_unicode":
+        # Of a key with half a character, pydantic gives the section alone.
+        is_of_key = not path or sections_of(section.model_fields.get(_key(path)))
+        return (*path, details["input"]) if is_of_key else path, section
+    return path, section
+
+
+@lru_cache(maxsize=1024)
+def _below(section: type[Section], key: str) -> tuple[dict[str, type[Section]], bool]:
+    """The sections that a key can hold, by kind, and whether it holds a list of them."""
+    field = section.model_fields.get(key)
+    return sections_of(field), is_list(field)
+
+
+def _without_kinds(loc: KeyPath) -> tuple[KeyPath, type[Section]]:
     """A pydantic location without the kinds that stand between its keys, and the last section."""
     path: KeyPath = ()
     section: type[Section] = Config
@@ -145,9 +184,8 @@ def _locate(loc: KeyPath) -> tuple[KeyPath, type[Section]]:
     parts = iter(loc)
     for part in parts:
         path, holder = (*path, part), section
-        field = holder.model_fields.get(str(part))
-        sections = sections_of(field)
-        if sections and is_list(field) and (number := next(parts, None)) is not None:
+        sections, has_items = _below(holder, str(part))
+        if sections and has_items and (number := next(parts, None)) is not None:
             path = (*path, number)
         if sections:
             section = sections.get("" if "" in sections else str(next(parts, "")), holder)

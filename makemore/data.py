@@ -2,34 +2,39 @@
 
 A file of names is UTF-8 text, one name a line, any language; a byte order mark, CRLF line ends,
 blank lines and spaces around a name are accepted. Every other oddity is an error that says where.
+What is no file of names is refused where it first shows, with no more memory than what was read by
+then, however much would follow.
 """
 
+import codecs
 import hashlib
-import os
 import random
-import sys
 import unicodedata
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NoReturn
 
 import torch
+from torch import Tensor
 
 from makemore.config import DataConfig
 from makemore.corpus import Corpus
-from makemore.download import karpathy_names
 from makemore.errors import DataError
+from makemore.name_sources import label, whole_lines
 from makemore.plain_names import plain_tokens
-from makemore.shipped_files import resource_path
-from makemore.vocab import Vocabulary
+from makemore.vocab import MAX_CHARACTERS, Vocabulary
 
-EMBEDDED = ("names", "surnames")
 SPLITS = ("train", "val", "test")
 # Zl and Zp break lines in some readers of our output, and control characters drive terminals.
 _REFUSED_CATEGORIES = ("Cc", "Zl", "Zp")
+# Characters of a line beside its name: spaces around it. What has no line ends is no list of names.
+MAX_SPACES = 2**16
 # Of a corpus, are decoded together.
 _CHARS_AT_ONCE = 2**16
+# What is encoded and copied at once: too little for torch to divide it among threads, which would
+# wait for each other thousands of times.
+_NAMES_AT_ONCE, _TOKENS_AT_ONCE = 2**11, 2**14
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,10 @@ def load_names(
     are the least that a model can be trained on, one is enough to evaluate it. `announce` is told
     when something is downloaded.
     """
-    names = parse_names(_read(source, announce), _label(source), max_length)
-    _require_distinct(names, fewest, _label(source))
-    return names
+    vocabulary, corpus = load_corpus(
+        source, max_length=max_length, fewest=fewest, announce=announce
+    )
+    return list(decoded(vocabulary, corpus))
 
 
 def load_corpus(
@@ -77,19 +83,50 @@ def load_corpus(
 ) -> tuple[Vocabulary, Corpus]:
     """The names of `load_names` as one corpus, with the vocabulary of all of them.
 
-    A file that is plain (see `plain_names`) takes a byte of memory for each of its own, and as many
-    more while it is read.
+    It takes a byte of memory for each character, or as few as tell them apart, and as much more
+    while it is read.
     """
-    data = _read(source, announce)
-    plain = plain_tokens(data, max_length)
-    if plain is None:
-        names = parse_names(data, _label(source), max_length)
-        vocabulary = Vocabulary.of(names)
-        plain = vocabulary, vocabulary.encode(names)
-    vocabulary, tokens = plain
-    corpus = Corpus.of(tokens)
-    _require_distinct(decoded(vocabulary, corpus), fewest, _label(source))
+    where = label(source)
+    # A character has four bytes at most, and the last one of a line that is cut may be cut.
+    most_bytes = 4 * (max_length + MAX_SPACES + 1)
+    parts: list[tuple[Vocabulary, Tensor]] = []
+    known: set[str] = set()
+    first = 1
+    for lines, is_cut in whole_lines(source, most_bytes, announce):
+        plain = None if is_cut else plain_tokens(lines, max_length)
+        if plain is not None:
+            found, tokens, num_lines = plain
+            parts.append((found, tokens))
+        else:
+            names = _parse(lines, where, max_length, first, is_cut=is_cut)
+            found, num_lines = Vocabulary.of(names), lines.count(b"\n")
+            for start in range(0, len(names), _NAMES_AT_ONCE):
+                parts.append((found, found.encode(names[start : start + _NAMES_AT_ONCE])))
+        before, known = known, known.union(found.characters)
+        if len(known) > MAX_CHARACTERS:
+            _refuse_characters(lines, where, first, before)
+        first += num_lines
+    vocabulary = Vocabulary.of(known)
+    corpus = Corpus.of(_joined(parts, vocabulary))
+    _require_distinct(vocabulary, corpus, fewest, where)
     return vocabulary, corpus
+
+
+def _joined(parts: list[tuple[Vocabulary, Tensor]], vocabulary: Vocabulary) -> Tensor:
+    """The tokens of all parts with the ids of `vocabulary`. Empties the list as it goes."""
+    tokens = torch.empty(sum(len(part) for _, part in parts), dtype=vocabulary.token_dtype)
+    parts.reverse()
+    end = 0
+    while parts:
+        own, part = parts.pop()
+        # What each of its ids is here; the boundary stays 0.
+        ids = None
+        if own != vocabulary:
+            ids = vocabulary.encode(["".join(own.characters)]).roll(1)
+        for piece in part.split(_TOKENS_AT_ONCE):
+            start, end = end, end + len(piece)
+            tokens[start:end] = piece if ids is None else ids.index_select(0, piece.int())
+    return tokens
 
 
 def decoded(vocabulary: Vocabulary, corpus: Corpus) -> Iterator[str]:
@@ -98,10 +135,10 @@ def decoded(vocabulary: Vocabulary, corpus: Corpus) -> Iterator[str]:
         yield from vocabulary.decode(stream)
 
 
-def _require_distinct(names: Iterable[str], fewest: int, where: str) -> None:
+def _require_distinct(vocabulary: Vocabulary, corpus: Corpus, fewest: int, where: str) -> None:
     distinct: set[str] = set()
-    for name in names:
-        distinct.add(name)
+    for stream in corpus.streams(_TOKENS_AT_ONCE):
+        distinct.update(vocabulary.decode(stream))
         if len(distinct) >= fewest:
             return
     found = f"{len(distinct)} distinct name{'' if len(distinct) == 1 else 's'}"
@@ -109,68 +146,49 @@ def _require_distinct(names: Iterable[str], fewest: int, where: str) -> None:
     raise DataError(what, where=where, hint="one name a line")
 
 
-def _label(source: str) -> str:
-    return "standard input" if source == "-" else source or "."
-
-
-def _read(source: str, announce: Callable[[str], None]) -> bytes:
-    where = _label(source)
-    try:
-        if source == "-":
-            if sys.stdin is None:
-                raise DataError("is closed", where=where, hint="pipe or redirect names into it")
-            if sys.stdin.isatty():
-                announce("reading names from the terminal, one a line, until Ctrl-D")
-            return sys.stdin.buffer.read()
-        if source in EMBEDDED:
-            path = resource_path("data", f"{source}.txt")
-        elif source == "karpathy":
-            path = karpathy_names(announce)
-        else:
-            # Not Path.expanduser(), which raises for an unknown user.
-            path = Path(os.path.expanduser(source))
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        known = ", ".join(f"`{name}`" for name in (*EMBEDDED, "karpathy"))
-        hint = f"a path, `-` for standard input, or one of {known}"
-        raise DataError("no such file", where=where, hint=hint) from error
-    except IsADirectoryError as error:
-        hint = "give one file of names, one a line"
-        raise DataError("is a directory", where=where, hint=hint) from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        hint = "check the path and its permissions"
-        raise DataError(f"cannot be read: {reason}", where=where, hint=hint) from error
-
-
 def parse_names(data: bytes, where: str, max_length: int) -> list[str]:
     """The names in the bytes of a file. Raises DataError with the line, and byte or column."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    return _parse(data, where, max_length)
+
+
+def _parse(
+    data: bytes, where: str, max_length: int, first_line: int = 1, *, is_cut: bool = False
+) -> list[str]:
+    """The names in lines of a file, of which the first has this number, and the last may be cut."""
+    names = []
+    most = f"{'at least ' if is_cut else ''}%s characters, more than %s"
+    for number, line in enumerate(_lines(data, where, first_line, is_cut), start=first_line):
+        name = line.removesuffix("\r").strip(" ")
+        if not name.isprintable():
+            _refuse_control_characters(name, f"{where}:{number}")
+        if len(name) > max_length:
+            what = most % (f"{len(name):,}", f"{max_length:,}")
+            hint = "one name a line; --set data.max_name_length=N allows longer ones"
+            raise DataError(what, where=f"{where}:{number}", hint=hint)
+        if len(line) > max_length + MAX_SPACES:
+            what = most % (f"{len(line):,}", f"{max_length + MAX_SPACES:,} with all spaces")
+            raise DataError(what, where=f"{where}:{number}", hint="one name a line")
+        if name:
+            names.append(name)
+    return names
+
+
+def _lines(data: bytes, where: str, first_line: int, is_cut: bool = False) -> list[str]:
+    if first_line == 1 and data.startswith((b"\xff\xfe", b"\xfe\xff")):
         hint = "convert it to UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"
         raise DataError("UTF-16 text, not UTF-8", where=f"{where}:1", hint=hint)
     try:
-        text = data.decode().removeprefix("\ufeff")
+        text, _ = codecs.utf_8_decode(data, "strict", not is_cut)
     except UnicodeDecodeError as error:
         line_start = data.rfind(b"\n", 0, error.start) + 1
-        line = data.count(b"\n", 0, error.start) + 1
+        line = data.count(b"\n", 0, error.start) + first_line
         column = error.start - line_start + 1
         what = f"not UTF-8: byte 0x{data[error.start]:02x}, byte {column} of the line"
         hint = "names are read as UTF-8 text; is this a text file, and in another encoding?"
         raise DataError(what, where=f"{where}:{line}", hint=hint) from error
-    names = []
     # Not splitlines(), which also splits at eight rarer characters, nor strip(), which also takes
     # no-break spaces.
-    for number, line_text in enumerate(text.split("\n"), start=1):
-        name = line_text.removesuffix("\r").strip(" ")
-        if not name.isprintable():
-            _refuse_control_characters(name, f"{where}:{number}")
-        if len(name) > max_length:
-            what = f"{len(name):,} characters, more than {max_length:,}"
-            hint = "one name a line; --set data.max_name_length=N allows longer ones"
-            raise DataError(what, where=f"{where}:{number}", hint=hint)
-        if name:
-            names.append(name)
-    return names
+    return (text.removeprefix("\ufeff") if first_line == 1 else text).split("\n")
 
 
 def is_refused(character: str) -> bool:
@@ -188,6 +206,20 @@ def _refuse_control_characters(name: str, where: str) -> None:
                 "\r": "a lone carriage return; lines end with LF or CRLF",
             }.get(character, "remove it; names are UTF-8 text, one a line")
             raise DataError(what, where=where, hint=hint)
+
+
+def _refuse_characters(data: bytes, where: str, first_line: int, known: set[str]) -> NoReturn:
+    """Of lines that have, with the characters `known` before, more than a vocabulary may hold."""
+    found = set(known)
+    for number, line in enumerate(_lines(data, where, first_line), start=first_line):
+        for column, character in enumerate(line.removesuffix("\r").strip(" "), start=1):
+            found.add(character)
+            if len(found) > MAX_CHARACTERS:
+                what = f"U+{ord(character):04X}, character {column} of the name, makes more than "
+                what += f"{MAX_CHARACTERS:,} different characters"
+                hint = "is this a file of names? no script has as many"
+                raise DataError(what, where=f"{where}:{number}", hint=hint)
+    raise AssertionError("the lines have no more characters than that")
 
 
 def split_names(names: Sequence[str], config: DataConfig) -> Splits:

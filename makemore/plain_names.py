@@ -5,18 +5,28 @@ spaces around a name or two in a row. `plain_tokens` gives for such a file what
 `data.parse_names` and `Vocabulary` do, and leaves every other one to them.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from makemore.vocab import Vocabulary
+from makemore.vocab import BOUNDARY, Vocabulary
 
 # Bytes, about: stays in a core's cache, and torch divides it among no threads of its own.
 _PIECE = 2**15
 _NEWLINE, _SPACE, _DELETE = 10, 32, 127
 
 
-def plain_tokens(data: bytes, max_length: int) -> tuple[Vocabulary, Tensor] | None:
-    """The vocabulary of the names in the bytes of a file, and their token stream, a byte each.
+class PlainNames(NamedTuple):
+    """Names as a vocabulary and their token stream, a byte each, and the line ends between them."""
+
+    vocabulary: Vocabulary
+    tokens: Tensor
+    num_line_ends: int
+
+
+def plain_tokens(data: bytes, max_length: int) -> PlainNames | None:
+    """The names in the bytes of a file.
 
     None for a file that is not plain, or may have a name of more than `max_length` characters.
     """
@@ -34,7 +44,7 @@ def plain_tokens(data: bytes, max_length: int) -> tuple[Vocabulary, Tensor] | No
         whole = len(byte_N) // block * block
         if whole and byte_N[:whole].view(-1, block).amin(1).amax() > _NEWLINE:
             return None
-        occurrences += torch.bincount(byte_N, minlength=256)
+        occurrences += torch.bincount(byte_N[start > 0 :], minlength=256)
     found = set(occurrences.nonzero().flatten().tolist()) - {_NEWLINE}
     if min(found) < _SPACE or _DELETE in found:
         return None
@@ -42,12 +52,14 @@ def plain_tokens(data: bytes, max_length: int) -> tuple[Vocabulary, Tensor] | No
     id_of_byte = bytes.maketrans(
         b"\n" + "".join(vocabulary.characters).encode(), bytes(range(vocabulary.size))
     )
-    # A boundary ends the last name, too, whether a newline does or not.
-    token_N = torch.zeros(len(data) + (data[-1] != _NEWLINE), dtype=torch.uint8)
+    # A boundary ends the last name, too, whether a newline does or not. Not torch.zeros(), which
+    # would divide the work among threads.
+    token_N = torch.empty(len(data) + (data[-1] != _NEWLINE), dtype=torch.uint8)
+    token_N[-1] = BOUNDARY
     for start in range(0, len(data), piece):
         ids = _as_tensor(data[start : start + piece].translate(id_of_byte))
         token_N[start : start + len(ids)] = ids
-    return vocabulary, token_N
+    return PlainNames(vocabulary, token_N, int(occurrences[_NEWLINE]))
 
 
 def _as_tensor(data: bytes) -> Tensor:

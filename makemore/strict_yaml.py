@@ -17,7 +17,12 @@ import yaml
 from makemore.errors import ConfigError, Problem
 from makemore.messages import dotted, escaped, printable, shown
 
-MAX_BYTES = 64 * 1024
+# Bounds on the work that a text can cause. The longest config that exists, with every key of every
+# choice explained, has 26 KB and 600 lines; the largest possible one, with every key of as many
+# models as an ensemble takes, has 2,900 tokens: keys, values and the signs between them.
+MAX_BYTES = 32 * 1024
+MAX_LINES = 2048
+MAX_TOKENS = 3000
 MAX_DEPTH = 20
 
 KeyPath = tuple[str | int, ...]
@@ -95,8 +100,9 @@ def parse_yaml(text: str, where: str) -> Document:
     """Read the mapping that a YAML text holds; a ConfigError lists all that is wrong with it.
 
     A strict subset: one document of mappings with distinct string keys, lists and scalars, without
-    anchors, aliases, tags and merge keys, of at most MAX_BYTES and MAX_DEPTH levels. An unquoted
-    scalar is a string unless it is `null`, `~`, empty, `true`, `false` or a decimal number.
+    anchors, aliases, tags and merge keys, of at most MAX_BYTES, MAX_LINES, MAX_TOKENS and MAX_DEPTH
+    levels. An unquoted scalar is a string unless it is `null`, `~`, empty, `true`, `false` or a
+    decimal number.
     """
     reader = _Reader(text, lambda line: Place(line, f"{where}:{line}"))
     values = reader.read()
@@ -128,6 +134,36 @@ class FlawedYamlError(ConfigError):
         self.document = document
 
 
+class _TooLargeError(Exception):
+    """What is too large about a text, and a hint."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Looks no further into a text than the bounds allow.
+
+    The scanner reads up to 1024 characters ahead of the first event, and each bracket among them
+    costs it a look at all those before.
+    """
+
+    def fetch_more_tokens(self) -> None:
+        if self.flow_level > MAX_DEPTH:
+            raise _TooLargeError(*_TOO_DEEP)
+        if self.tokens_taken > MAX_TOKENS:
+            raise _TooLargeError(
+                f"more than {MAX_TOKENS:,} keys, values and signs between them", _NO_CONFIG
+            )
+        super().fetch_more_tokens()
+
+
+_NO_CONFIG = "is this a config?"
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels", "no config is that deep"
+
+
 class _Reader:
     """One pass over the events of a YAML text, which collects problems as far as it can go on."""
 
@@ -136,12 +172,15 @@ class _Reader:
         self.place_of_line = place_of_line
         self.places: dict[KeyPath, Place] = {(): place_of_line(1)}
         self.problems: list[tuple[int, Problem]] = []
+        self.noted: set[tuple[int, str]] = set()
         self.line = 1
         self.events = self._events()
 
     def read(self) -> object:
         if len(self.text.encode(errors="replace")) > MAX_BYTES:
-            raise self.fatal(f"longer than {MAX_BYTES // 1024} KiB", "is this a config?")
+            raise self.fatal(f"longer than {MAX_BYTES // 1024} KiB", _NO_CONFIG)
+        if len(self.text.splitlines()) > MAX_LINES:
+            raise self.fatal(f"more than {MAX_LINES:,} lines", _NO_CONFIG)
         next(self.events)
         value = None
         if isinstance(next(self.events), yaml.DocumentStartEvent):
@@ -152,8 +191,11 @@ class _Reader:
         return value
 
     def _note(self, what: str, hint: str = "") -> None:
-        place = self.place_of_line(self.line)
-        self.problems.append((place.rank, Problem(what, place.where, hint)))
+        # Once a line, of which there may be thousands of tags.
+        if (self.line, what) not in self.noted:
+            self.noted.add((self.line, what))
+            place = self.place_of_line(self.line)
+            self.problems.append((place.rank, Problem(what, place.where, hint)))
 
     def fatal(self, what: str, hint: str = "") -> ConfigError:
         """The error of what hides the rest of the text."""
@@ -162,14 +204,15 @@ class _Reader:
 
     def _events(self) -> Iterator[yaml.Event]:
         try:
-            for event in yaml.parse(self.text, Loader=yaml.SafeLoader):
+            for event in yaml.parse(self.text, Loader=_BoundedLoader):
                 assert event.start_mark is not None
                 self.line = event.start_mark.line + 1
                 yield event
         except yaml.reader.ReaderError as error:
             self.line = self.text.count("\n", 0, error.position) + 1
             character = shown(self.text[error.position])
-            raise self.fatal(f"not valid YAML: the character {character}") from error
+            hint = "remove it; between double quotes, it may be written as an escape"
+            raise self.fatal(f"not valid YAML: the character {character}", hint) from error
         except yaml.MarkedYAMLError as error:
             if error.problem_mark is not None:
                 self.line = error.problem_mark.line + 1
@@ -177,9 +220,12 @@ class _Reader:
                 f"not valid YAML: {printable(str(error.problem))}",
                 "indent with spaces, and quote text that holds `: ` or ` #` or begins with a sign",
             ) from error
+        except _TooLargeError as error:
+            raise self.fatal(error.what, error.hint) from error
         except (ValueError, OverflowError) as error:
             # PyYAML gives the number of an escape such as "\UFFFFFFFF" to chr() unchecked.
-            raise self.fatal("not valid YAML: a number in an escape is out of range") from error
+            what = "not valid YAML: a number in an escape is out of range"
+            raise self.fatal(what, "characters end at U+10FFFF") from error
 
     def _node(self, event: yaml.Event, path: KeyPath, depth: int) -> object:
         if isinstance(event, yaml.AliasEvent):
@@ -193,7 +239,7 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if depth > MAX_DEPTH:
-            raise self.fatal(f"nested deeper than {MAX_DEPTH} levels", "no config is that deep")
+            raise self.fatal(*_TOO_DEEP)
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path, depth)
         return self._sequence(path, depth)
@@ -249,7 +295,7 @@ def _plain_scalar(text: str) -> object:
 def render_yaml(values: Mapping[str, object]) -> str:
     """Sections and lists of sections as indented blocks, other lists on one line.
 
-    Keys must be plain, sections not empty.
+    Keys must be plain, as `render_value` leaves them; sections not empty.
     """
     return "".join(f"{line}\n" for line in _lines(values))
 
@@ -259,7 +305,7 @@ def _lines(values: Mapping[str, object], indent: str = "") -> Iterator[str]:
         if isinstance(value, dict):
             yield f"{indent}{key}:"
             yield from _lines(value, indent + "  ")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             yield f"{indent}{key}:"
             for section in value:
                 first, *rest = _lines(section)

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 BOUNDARY = 0
+# Of a vocabulary: as many as the basic plane of Unicode has code points, more than any script has,
+# and what bounds the tables and layers that have a row for each.
+MAX_CHARACTERS = 2**16
 
 
 class UnknownCharacterError(Exception):

@@ -108,8 +108,8 @@ MLP = {"model": {"kind": "mlp"}}
             "model.members: needs at least 2 models, got 1",
         ),
         (
-            f"model={{kind: ensemble, members: [{', '.join(['{kind: bigram}'] * 65)}]}}",
-            "model.members: must have at most 64 items, "
+            f"model={{kind: ensemble, members: [{', '.join(['{kind: bigram}'] * 33)}]}}",
+            "model.members: must have at most 32 items, "
             'got [{"kind": "bigram"}, {"kind": "bigram"}, {"kind": "bigram...',
         ),
         (

@@ -7,6 +7,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -286,8 +287,8 @@ def test_a_standard_input_that_is_closed_or_a_directory_is_a_data_error(
     """As in `makemore data - <&-` and `makemore data - < .`: both were once tracebacks."""
 
     class Directory(io.RawIOBase):
-        def readall(self) -> bytes:
-            return os.read(descriptor, 1)
+        def readinto(self, buffer: Any) -> int:
+            return os.readv(descriptor, [buffer])
 
         def readable(self) -> bool:
             return True

@@ -44,6 +44,7 @@ def assert_read_alike(data: bytes, max_length: int = 256) -> None:
     found = plain_tokens(data, max_length)
     assert found is not None
     vocabulary, tokens = read_slowly(data, max_length)
+    assert found.num_line_ends == data.count(b"\n")
     assert found[0] == vocabulary
     assert found[1].dtype == vocabulary.token_dtype
     assert torch.equal(found[1], tokens)

@@ -162,7 +162,7 @@ def test_size_in_bytes_ends_at_the_limit(character: str) -> None:
     text = "a: 1\n#" + " " * (room % 2) + character * (room // len(character.encode()))
     text += " " * (MAX_BYTES - len(text.encode()))
     assert parse_yaml(text, "f.yaml").values == {"a": 1}
-    with pytest.raises(ConfigError, match=r"f\.yaml:1: longer than 64 KiB"):
+    with pytest.raises(ConfigError, match=r"f\.yaml:1: longer than 32 KiB"):
         parse_yaml(text + "\n", "f.yaml")
 
 

@@ -16,7 +16,7 @@ from makemore.config.layers import (
     needs_batch_norm,
     without_residual,
 )
-from makemore.config.section import Size
+from makemore.config.section import MAX_LAYERS, Size
 
 MAX_RECEPTIVE_FIELD = 4096  # characters that a stack of convolutions may look at
 
@@ -55,6 +55,14 @@ class WaveNetConfig(InitializedSection):
                 f"characters, more than {MAX_RECEPTIVE_FIELD}"
             )
         return num_layers
+
+    @field_validator("num_stacks")
+    @classmethod
+    def _check_num_stacks(cls, num_stacks: int, info: ValidationInfo) -> int:
+        num_layers = num_stacks * info.data.get("num_layers", 1)
+        if num_layers > MAX_LAYERS:
+            raise ValueError(f"must make at most {MAX_LAYERS} layers in all, got {num_layers}")
+        return num_stacks
 
     @field_validator("initialization")
     @classmethod

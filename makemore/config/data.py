@@ -12,7 +12,7 @@ from makemore.messages import shown
 class DataConfig(Section):
     source: str = Field(
         default="names",
-        max_length=4096,
+        max_length=1024,
         description="Where the names come from: an embedded list (`names` or `surnames`), "
         "`karpathy`, the path of a file with one name a line, or `-` for standard input.",
     )

@@ -8,7 +8,7 @@ from makemore.config.convolution import WaveNetConfig, WaveNetTreeConfig
 from makemore.config.mlp import BigramConfig, MLPConfig
 from makemore.config.ngram import NgramConfig
 from makemore.config.recurrent import GRUConfig, LSTMConfig, RNNConfig
-from makemore.config.section import Section, kind_of
+from makemore.config.section import MAX_LAYERS, MAX_MEMBERS, Section, kind_of
 from makemore.config.transformer import BowConfig, TransformerConfig
 
 _Trained = (
@@ -35,7 +35,7 @@ class EnsembleConfig(Section):
     members: tuple[Annotated[_Trained, Field(discriminator="kind")], ...] = Field(
         default=(MLPConfig(), MLPConfig()),
         strict=False,
-        max_length=64,
+        max_length=MAX_MEMBERS,
         description="A list of at least 2 models, each with the keys of its kind.",
     )
 
@@ -45,6 +45,12 @@ class EnsembleConfig(Section):
         # Not a min_length, which counts the valid members alone and would blame one error twice.
         if len(members) < 2:
             raise ValueError(f"needs at least 2 models, got {len(members)}")
+        num_layers = sum(
+            getattr(member, "num_layers", 1) * getattr(member, "num_stacks", 1)
+            for member in members
+        )
+        if num_layers > MAX_LAYERS:
+            raise ValueError(f"must have at most {MAX_LAYERS} layers together, got {num_layers}")
         return members
 
 

@@ -6,11 +6,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 MAX_SIZE = 65_536  # of one dimension of a model
+# Of a model, or of all members of an ensemble together. A layer has two dozen tensors at most, so
+# this bounds those of a model, the header of its file, and the time that it takes to outline it.
+MAX_LAYERS = 128
+MAX_MEMBERS = 32  # of an ensemble
 MAX_INTEGER = 2**63 - 1  # what a tensor of integers and a generator's seed can hold
 
 Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
-Depth = Annotated[int, Field(ge=1, le=1024)]
+Depth = Annotated[int, Field(ge=1, le=MAX_LAYERS)]
 CountOrZero = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[float, Field(gt=0)]
 PositiveOrZero = Annotated[float, Field(ge=0)]
