@@ -57,6 +57,7 @@ def write_run(name: str, kind: str = "bigram", splits: Splits = SPLITS, seed: in
         best_step=None,
         best_loss=None,
         evaluations_since_best=0,
+        evaluated=True,
         model={
             key: torch.randn(tensor.shape, generator=generator)
             for key, tensor in model.state_dict().items()

@@ -229,7 +229,7 @@ def test_tables_of_a_checkpoint_are_looked_at(names_file: Path, tmp_path: Path) 
     checkpoint.model["weights"][3] += 0.5
     save_checkpoint(path, checkpoint)
     with pytest.raises(CheckpointError, match="its probabilities do not sum to 1"):
-        load(tmp_path / "run")
+        load(path)
 
 
 def test_tuning_without_validation_names_is_an_error(tmp_path: Path) -> None:

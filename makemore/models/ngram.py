@@ -72,7 +72,8 @@ class Ngram(FiniteContextModel, ClosedFormModel):
         if order not in orders or number != NUM_AMOUNTS[self.config.smoothing]:
             raise ValueError("its tensor `amounts` is not the one that its config describes")
         num_nodes, size = len(weight_S), self.vocabulary_size
-        if not (0 < len(key_P) == len(probability_P) and num_nodes > EMPTY):
+        # Every context but the empty ones ends a pair; what is linked takes memory for each.
+        if not (0 < len(key_P) == len(probability_P) and EMPTY < num_nodes <= len(key_P) + 2):
             raise ValueError("its n-grams, their probabilities and weights are not as many")
         # Compared, not subtracted: a difference can wrap around.
         rises = bool((key_P[1:] > key_P[:-1]).all())
