@@ -1,12 +1,14 @@
 """What a user can cause, and the exit code of each.
 
 Every error says where it happened, what is wrong and what to do about it. The command line prints
-them as `error: where: what` and `hint: what to do`; a notebook sees the same text. What only a
-programmer can cause is an `assert`.
+them as `error: where: what` and `hint: what to do`; a notebook sees the same text, in which nothing
+unsafe is left either. What only a programmer can cause is an `assert`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from makemore.messages import visible
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,8 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{head}\nhint: {self.hint}" if self.hint else head
+        head = visible(f"{self.where}: {self.what}" if self.where else self.what)
+        return f"{head}\nhint: {visible(self.hint)}" if self.hint else head
 
 
 class MakemoreError(Exception):

@@ -7,11 +7,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from makemore.cli import output
+from makemore.messages import path_argument, visible
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_SAMPLES = 3.0
 _BAR_WIDTH = 20
 _WIDE = 100  # columns from which there is room for a bar
+_SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}  # POSIX fixes these numbers
 
 
 class Progress:
@@ -21,6 +23,7 @@ class Progress:
         self.end: Mapping[str, Any] = {}
         self._display: _Bar | _Lines = _Bar() if sys.stderr.isatty() else _Lines()
         self._latest: dict[str, Any] = {}
+        self._run: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -34,11 +37,18 @@ class Progress:
         self._display.stop()
 
     def report(self, record: Mapping[str, Any]) -> None:
-        """Show one record (see `makemore.training`)."""
+        """Show one record (see `makemore.training`); messages and signals from any thread.
+
+        A signal is `{"event": "signal", "number": ..., "count": ...}`: the first lets the run end
+        by itself, with the second the process ends here.
+        """
         event = record["event"]
         if event == "message":
             output.say(record["text"])
+        elif event == "signal":
+            self.report_signal(record["number"], record["count"])
         elif event in ("start", "resume"):
+            self._run = record["run"]
             self._latest = {"best": record.get("best_loss")}
             output.say(_headline(record))
             self._display.start(record["num_steps"], record["step"])
@@ -55,6 +65,24 @@ class Progress:
         elif event == "end":
             self.end = record
             self._display.update(record["step"], self._latest)
+
+    def report_signal(self, number: int, count: int) -> None:
+        """As a record of the event `signal`."""
+        if count > 1:
+            lines = ["interrupted: left at once"]
+            if self._run is not None:
+                lines[0] += "; the newest checkpoint is sound"
+                resume = f"makemore train --resume {path_argument(self._run)}"
+                lines.append(f"hint: go on with `{resume}`")
+            output.leave_at_once(lines, 128 + number)
+        # Whoever calls has to stay free for the next signal: no waiting for a reader.
+        elif output.is_heard():
+            name = _SIGNAL_NAMES.get(number, f"signal {number}")
+            stopping = "stopping" if self._run is None else "stopping after this step, and saving"
+            if name == "SIGINT":
+                output.say(f"{stopping}; Ctrl-C again leaves at once")
+            else:
+                output.say(f"{name}: {stopping}; once more to leave at once")
 
 
 def _headline(record: Mapping[str, Any]) -> str:
@@ -131,10 +159,12 @@ class _Bar:
         from rich.progress import Progress as RichProgress
         from rich.table import Column
 
-        console = Console(stderr=True)
+        console = Console(file=output.Talk.as_file(), markup=False, emoji=False, highlight=False)
         whole = Column(no_wrap=True)
         columns = [
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}", table_column=whole),
+            TextColumn(
+                "step {task.completed:.0f}/{task.total:.0f}", markup=False, table_column=whole
+            ),
             TimeRemainingColumn(compact=True, table_column=whole),
             TextColumn("{task.fields[numbers]}", markup=False),
         ]
@@ -154,6 +184,13 @@ class _Bar:
         if num_steps:
             self._task = self._bar.add_task("", total=num_steps, completed=step, numbers="")
             self._bar.start()
+            output.speak_through(self._put_above)
+
+    def _put_above(self, line: str) -> None:
+        from rich.text import Text
+
+        # As it is: no markup, and not broken where a terminal would only wrap it.
+        self._bar.console.print(Text(line), soft_wrap=True)
 
     def update(self, step: int, latest: Mapping[str, Any]) -> None:
         if self._bar.tasks:
@@ -167,8 +204,9 @@ class _Bar:
         now = time.monotonic()
         if names and self._bar.tasks and now - self._sampled >= _SECONDS_BETWEEN_SAMPLES:
             self._sampled = now
-            text = output.visible("  ".join(names))
+            text = visible("  ".join(names))
             self._bar.console.print(Text(text, style="dim"), overflow="ellipsis", no_wrap=True)
 
     def stop(self) -> None:
         self._bar.stop()
+        output.speak_through(None)
