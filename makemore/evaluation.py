@@ -7,6 +7,7 @@ so the standard error treats names, not characters, as the sample (a ratio estim
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -46,8 +47,16 @@ class Loss:
         }
 
 
+# Is called between two batches of a long pass, which it ends by raising.
+Between = Callable[[], None]
+
+
+def _go_on() -> None:
+    pass
+
+
 @torch.no_grad()
-def char_nats(model: LanguageModel, corpus: Corpus) -> Tensor:
+def char_nats(model: LanguageModel, corpus: Corpus, between: Between = _go_on) -> Tensor:
     """(num_chars,) float64 on the CPU: minus the log-probability of each character.
 
     The model's mode is left as it was found; in between it is eval mode.
@@ -55,16 +64,19 @@ def char_nats(model: LanguageModel, corpus: Corpus) -> Tensor:
     was_training = model.training
     model.eval()
     nats = [torch.zeros(0, dtype=torch.float64)]
-    for batch in corpus.batches(BATCH_SIZE):
-        log_probabilities_NV = model(batch).double().log_softmax(1)
-        nats.append(-log_probabilities_NV.gather(1, batch.targets[:, None]).squeeze(1).cpu())
-    model.train(was_training)
+    try:
+        for batch in corpus.batches(BATCH_SIZE):
+            between()
+            log_probabilities_NV = model(batch).double().log_softmax(1)
+            nats.append(-log_probabilities_NV.gather(1, batch.targets[:, None]).squeeze(1).cpu())
+    finally:
+        model.train(was_training)
     return torch.cat(nats)
 
 
-def name_nats(model: LanguageModel, corpus: Corpus) -> Tensor:
+def name_nats(model: LanguageModel, corpus: Corpus, between: Between = _go_on) -> Tensor:
     """(num_names,) float64 on the CPU: minus the log-probability of each name, its end included."""
-    nats_N = char_nats(model, corpus)
+    nats_N = char_nats(model, corpus, between)
     name_B = torch.arange(corpus.num_names)
     name_N = name_B.repeat_interleave(corpus.offsets.diff().cpu(), output_size=corpus.num_chars)
     return nats_N.new_zeros(corpus.num_names).index_add_(0, name_N, nats_N)
@@ -86,9 +98,9 @@ def summarize(nats_B: Tensor, lengths_B: Tensor) -> Loss:
     return Loss(num_names, num_chars, loss, math.sqrt(variance) / num_chars)
 
 
-def evaluate(model: LanguageModel, corpus: Corpus) -> Loss:
+def evaluate(model: LanguageModel, corpus: Corpus, between: Between = _go_on) -> Loss:
     """The loss of `model` on all names of `corpus`."""
-    return summarize(name_nats(model, corpus), corpus.offsets.diff().cpu())
+    return summarize(name_nats(model, corpus, between), corpus.offsets.diff().cpu())
 
 
 @dataclass(frozen=True)

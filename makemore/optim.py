@@ -144,6 +144,15 @@ def misfit(
     return f"{unknown[0]!r} is unknown" if unknown else None
 
 
+def num_bytes(config: TrainConfig, model: nn.Module) -> int:
+    """How much the optimizer of `config` remembers of `model`, at most."""
+    if isinstance(config.optimizer, LBFGSConfig):
+        # Two vectors for each past update, and a few for the last one.
+        num_vectors = 2 * config.optimizer.history_size + 4
+        return num_vectors * sum(parameter.nbytes for parameter in model.parameters())
+    return sum(tensor.nbytes for tensor in _expected(config, model, {}).values())
+
+
 def _is_count(number: float) -> bool:
     return number >= 0 and number.is_integer()
 

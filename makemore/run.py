@@ -1,5 +1,7 @@
 """A run, read back: one checkpoint file is enough to sample and to evaluate anywhere."""
 
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +14,9 @@ from makemore.config_loading import config_from_dict
 from makemore.corpus import Corpus
 from makemore.data import SPLITS, is_refused, split_digest
 from makemore.errors import CheckpointError, ConfigError
+from makemore.messages import printable
 from makemore.models import ClosedFormModel, outline_model
-from makemore.run_directory import RunDirectory, find_checkpoint
+from makemore.run_directory import RunDirectory, find_checkpoints
 from makemore.runtime import resolve_device
 from makemore.trained_model import TrainedModel
 from makemore.vocab import Vocabulary
@@ -50,15 +53,42 @@ class Run(TrainedModel):
         return self.corpora[split], self.checkpoint.split_digest
 
 
-def load(run: str | Path | None = None, *, device: str = "auto") -> Run:
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=3)
+
+
+def load(
+    run: str | Path | None = None,
+    *,
+    device: str = "auto",
+    announce: Callable[[str], None] = _warn,
+) -> Run:
     """The run at a directory or checkpoint file; by default the newest one under `runs/`.
 
-    A directory stands for its best checkpoint. Raises CheckpointError for what is missing, damaged
-    or does not fit together.
+    A directory stands for its best checkpoint, or for its last one where the best is damaged, which
+    `announce` is told. Raises CheckpointError for what is missing, damaged or does not fit
+    together.
     """
     target = resolve_device(device)
-    path = find_checkpoint(None if run is None else Path(run))
-    return open_checkpoint(path, load_checkpoint(path), target)
+    problems: list[CheckpointError] = []
+    for path in find_checkpoints(None if run is None else Path(run)):
+        try:
+            found = open_checkpoint(path, load_checkpoint(path), target)
+        except CheckpointError as error:
+            problems.append(error)
+            continue
+        for problem in (problem for error in problems for problem in error.problems):
+            announce(f"{problem.where}: {problem.what}; using {path} instead")
+        return found
+    raise both_damaged(problems)
+
+
+def both_damaged(problems: Sequence[CheckpointError]) -> CheckpointError:
+    """The errors of all checkpoints of a run as one."""
+    first, *others = problems
+    for error in others:
+        first.problems += error.problems
+    return first
 
 
 def open_checkpoint(path: Path, checkpoint: Checkpoint, device: torch.device) -> Run:
@@ -67,12 +97,17 @@ def open_checkpoint(path: Path, checkpoint: Checkpoint, device: torch.device) ->
         config = config_from_dict(checkpoint.config, str(path))
     except ConfigError as error:
         hint = "it was written by another version of makemore, or altered"
-        raise CheckpointError(f"its config: {error}", where=str(path), hint=hint) from error
+        what = f"its config: {error.problems[0].what}"
+        raise CheckpointError(what, where=str(path), hint=hint) from error
     characters = checkpoint.vocabulary
     if list(characters) != sorted(set(characters)) or any(map(is_refused, characters)):
         raise _unfit(path, "its vocabulary is not one of names")
     vocabulary = Vocabulary(characters)
-    model = outline_model(config.model, vocabulary.size)
+    try:
+        model = outline_model(config.model, vocabulary.size)
+    except RuntimeError as error:
+        # A tensor of more numbers than torch can count.
+        raise _unfit(path, "its config describes an impossible model") from error
     if isinstance(model, ClosedFormModel):
         try:
             model.load_tables(checkpoint.model)
@@ -83,7 +118,8 @@ def open_checkpoint(path: Path, checkpoint: Checkpoint, device: torch.device) ->
         found = {name: (t.shape, t.dtype) for name, t in checkpoint.model.items()}
         if expected != found:
             names = sorted(n for n in expected | found if expected.get(n) != found.get(n))
-            raise _unfit(path, f"its tensor `{names[0]}` is not the one that its config describes")
+            what = f"its tensor `{printable(names[0])}` is not the one that its config describes"
+            raise _unfit(path, what)
         model.load_state_dict(checkpoint.model, assign=True)
     model.to(device).eval()
     if checkpoint.corpora.keys() != set(SPLITS) or not len(checkpoint.corpora["train"]):

@@ -6,11 +6,13 @@ runs/mlp-1/
   checkpoints/last.safetensors    the newest state: what --resume goes on from
   checkpoints/best.safetensors    the state of the lowest validation loss: what readers load
   lock                            held while the run is trained
+
+Links are not followed below a run: makemore makes none, and one that came with somebody else's run
+could lead anywhere.
 """
 
-import json
 import os
-import re
+import stat
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from makemore import storage
-from makemore.errors import CheckpointError, UsageError
+from makemore.errors import CheckpointError
 from makemore.messages import nearest
+from makemore.records import parse_record, render_record
 
 ROOT = Path("runs")
 
@@ -48,7 +51,10 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Those of `best` and `last` that are there, in this order."""
-        return [path for path in (self.best, self.last) if os.path.isfile(path)]
+        if os.path.islink(self.best.parent):
+            return []
+        # Not isfile(), which follows links and is false for what cannot be read.
+        return [path for path in (self.best, self.last) if _is_plain(path)]
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run while it is written. Raises LockedError where another process does."""
@@ -59,12 +65,34 @@ class RunDirectory:
         storage.write_file(self.config, text.encode())
 
     def append_record(self, record: Mapping[str, object]) -> None:
-        storage.append_line(self.metrics, json.dumps(record))
+        storage.append_line(self.metrics, render_record(record))
+
+    def sync_records(self) -> None:
+        """Return when the records are on the disk; `append_record` does not wait for it."""
+        storage.sync_file(self.metrics)
+
+    def temporary_files(self) -> list[Path]:
+        """What a kill left of files that were being written; of a locked run also what is."""
+        directories = (self.path, self.last.parent)
+        return [file for place in directories for file in storage.temporary_files(place)]
+
+    def clear(self) -> None:
+        """Remove what a kill left; the caller holds the lock. The checkpoints stay, and without
+        one so do no records: they are of a run that starts again."""
+        for file in self.temporary_files():
+            storage.remove_file(file)
+        if not self.checkpoints():
+            storage.remove_file(self.metrics)
 
     def records(self) -> list[dict[str, Any]]:
         """All whole records so far; a line that is no record (a disk's fault) is passed over."""
-        parsed = map(_parse_record, storage.read_lines(self.metrics))
+        parsed = map(parse_record, storage.read_lines(self.metrics))
         return [record for record in parsed if record is not None]
+
+    def count_records(self) -> tuple[int, int]:
+        """How many whole lines there are, and how many of them are records."""
+        parsed = list(map(parse_record, storage.read_lines(self.metrics)))
+        return len(parsed), len(parsed) - parsed.count(None)
 
     def rewind_records(self, step: int, num_steps: int) -> list[dict[str, Any]]:
         """Drop what was recorded after `step`, and any end: a resumed run records it again.
@@ -73,57 +101,17 @@ class RunDirectory:
         """
         kept = [r for r in self.records() if r["step"] <= step and r["event"] != "end"]
         kept = [r | {"num_steps": num_steps} if r["event"] == "start" else r for r in kept]
-        lines = "".join(json.dumps(record) + "\n" for record in kept)
+        lines = "".join(render_record(record) + "\n" for record in kept)
         storage.write_file(self.metrics, lines.encode())
         return kept
 
 
-def _parse_record(line: str) -> dict[str, Any] | None:
+def _is_plain(path: Path) -> bool:
+    """Whether a file is there that is no link."""
     try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    sound = isinstance(record, dict) and isinstance(record.get("event"), str)
-    return record if sound and isinstance(record.get("step"), int) else None
-
-
-def create_run(path: Path | None, name: str) -> RunDirectory:
-    """A new run directory: `path`, or the first free `runs/<name>-<number>`.
-
-    Raises UsageError where `path` exists.
-    """
-    if path is not None:
-        if not str(path).isprintable():
-            hint = "choose a name that can be typed and printed"
-            raise UsageError("has control characters", where=str(path), hint=hint)
-        try:
-            storage.create_directory(path)
-        except FileExistsError as error:
-            resumable = RunDirectory(path).checkpoints()
-            hint = "choose another --run" + (
-                f", or go on with it: --resume {path}" if resumable else ""
-            )
-            raise UsageError("exists already", where=str(path), hint=hint) from error
-        directory = RunDirectory(path)
-    else:
-        directory = _create_numbered(name)
-    storage.create_directory(directory.last.parent)
-    return directory
-
-
-def _create_numbered(name: str) -> RunDirectory:
-    pattern = re.compile(re.escape(name) + r"-([1-9][0-9]{0,8})")
-    taken = os.listdir(ROOT) if ROOT.is_dir() else []
-    numbers = [int(match[1]) for entry in taken if (match := pattern.fullmatch(entry))]
-    number = max(numbers, default=0) + 1
-    while True:
-        try:
-            storage.create_directory(ROOT / f"{name}-{number}")
-        except FileExistsError:
-            # Another run was started at the same moment.
-            number += 1
-        else:
-            return RunDirectory(ROOT / f"{name}-{number}")
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def list_runs(root: Path = ROOT) -> list[RunDirectory]:
@@ -167,17 +155,17 @@ def find_run(run: Path) -> RunDirectory:
     raise CheckpointError("no such run", where=str(run), hint=hint)
 
 
-def find_checkpoint(run: Path | None) -> Path:
-    """The checkpoint file that RUN stands for.
+def find_checkpoints(run: Path | None) -> list[Path]:
+    """The checkpoint files that RUN stands for, the first that is sound before the others.
 
-    A file is itself; a run directory its best checkpoint, or the last one where there is no best;
-    None the newest run under `runs/`. Raises CheckpointError where there is none.
+    A file is itself; a run directory its best checkpoint and its last one; None the newest run
+    under `runs/`. Raises CheckpointError where there is none.
     """
-    if run is not None and os.path.isfile(run):
-        return run
+    if run is not None and os.path.exists(run) and not os.path.isdir(run):
+        return [run]
     if run is not None:
-        return find_run(run).checkpoints()[0]
+        return find_run(run).checkpoints()
     if runs := list_runs():
-        return runs[-1].checkpoints()[0]
+        return runs[-1].checkpoints()
     hint = "train one first, for example with `makemore train --model mlp`"
     raise CheckpointError("no run with a checkpoint here", where=f"{ROOT}/", hint=hint)

@@ -1,4 +1,4 @@
-"""Devices, seeds and signals: the only file that knows that CUDA exists.
+"""Devices and seeds: the only file that knows that CUDA exists.
 
 Randomness is derived, never carried: `derive_seed` turns the run's seed and the place where it is
 needed (a step, an epoch) into a generator's seed, so that there is no state to save or restore.
@@ -10,21 +10,14 @@ import logging
 import os
 import re
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import FrameType
 
 import torch
 from torch import nn
 
 from makemore.errors import UsageError
 from makemore.messages import printable
-
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-StopSignal = Callable[[], int | None]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -99,35 +92,3 @@ def own_generators(device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices, device_type="cuda"):
         yield
-
-
-@contextmanager
-def catch_signals() -> Iterator[StopSignal]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into a value to ask for; a second one acts at once.
-
-    Yields a function that returns the number of the signal that came, or None. A signal that the
-    process was started to ignore stays ignored. Only the main thread can receive signals;
-    elsewhere the function always returns None.
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    handlers = {number: signal.getsignal(number) for number in _STOPPING}
-    # None: a handler that was not set from Python, and cannot be given back.
-    previous = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        restore()
-
-    for number in previous:
-        signal.signal(number, remember)
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        restore()

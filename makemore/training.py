@@ -22,9 +22,10 @@ from makemore.config import Config, TrainConfig
 from makemore.config_loading import config_to_dict
 from makemore.corpus import Batch, Corpus
 from makemore.errors import InterruptedRun
-from makemore.evaluation import BATCH_SIZE, evaluate
+from makemore.evaluation import BATCH_SIZE, Between, evaluate
 from makemore.job import Job, Progress, diverged, interrupted
 from makemore.learning_rate import learning_rate
+from makemore.messages import path_argument
 from makemore.models import ClosedFormModel, LanguageModel, Mixture
 from makemore.models.batch_norm import recompute_statistics
 from makemore.optim import Optimizer
@@ -32,6 +33,7 @@ from makemore.regularization import penalty, share_of_zeros, shrink
 from makemore.run import open_checkpoint
 from makemore.runtime import compile_forward, derive_seed, precision, seed_generators
 from makemore.sampling import Sampler, sample_chunks
+from makemore.signals import StopRequested
 from makemore.storage import write_file
 
 
@@ -43,15 +45,22 @@ class _Learner:
     average: Average | None = None
 
     @contextmanager
-    def at_rest(self, corpus: Corpus) -> Iterator["_Memory"]:
+    def at_rest(
+        self, corpus: Corpus | None, between: Between = lambda: None
+    ) -> Iterator["_Memory"]:
         """Let the model be what the run keeps of it, its average where there is one; yields the
-        rest that a checkpoint needs."""
+        rest that a checkpoint needs.
+
+        corpus: what an average takes its statistics of batch normalization from; None where there
+        is no time for that, and nobody will read them.
+        """
         optimizer = {} if self.optimizer is None else self.optimizer.tensors()
         if self.average is None:
             yield _Memory(optimizer, {})
             return
         with self.average.in_place() as trained:
-            recompute_statistics(self.average.model, corpus, BATCH_SIZE)
+            if corpus is not None:
+                recompute_statistics(self.average.model, corpus, BATCH_SIZE, between)
             yield _Memory(optimizer, trained)
 
 
@@ -73,22 +82,32 @@ def run_job(job: Job, progress: Progress, checkpoint: Checkpoint | None = None) 
     else:
         assert isinstance(job.model, ClosedFormModel)
         reason = "fitted"
-        if progress.best_step is None:
-            job.model.fit(job.corpora["train"], job.corpora["val"])
-            num_parameters = job.model.num_parameters()
-            job.record("fitted", 0, num_parameters=num_parameters, **job.model.description())
-            _evaluate_and_save(job, progress, _Learner())
-    _finish(job, progress, reason)
-    if (number := job.received_signal()) is not None:
+        if not progress.evaluated:
+            _fit(job, progress)
+    try:
+        _finish(job, progress, reason)
+    except StopRequested as stop:
+        raise interrupted(job, progress.step, stop.number) from None
+    if (number := job.signals.received) is not None:
         # Too late to stop this run, but not what the caller would do next.
-        hint = f"sample from it with `makemore sample {job.directory.path}`"
+        hint = f"sample from it with `makemore sample {path_argument(job.directory.path)}`"
         raise InterruptedRun("the run was at its end and is complete", number, hint=hint)
+
+
+def _fit(job: Job, progress: Progress) -> None:
+    """Fit a model in closed form, which has no state on the way that could be saved."""
+    assert isinstance(job.model, ClosedFormModel)
+    with job.signals.at_once():
+        job.model.fit(job.corpora["train"], job.corpora["val"])
+        num_parameters = job.model.num_parameters()
+        job.record("fitted", 0, num_parameters=num_parameters, **job.model.description())
+        _evaluate_and_save(job, progress, _Learner())
 
 
 def _optimize(
     job: Job, config: TrainConfig, progress: Progress, checkpoint: Checkpoint | None
 ) -> str:
-    """Take the steps that are left; the reason for which they ended."""
+    """Take the steps that are left; the reason for which they ended. A stop is saved first."""
     optimizer = Optimizer(config, job.model)
     average = Average(config.average_decay, job.model) if config.average_decay else None
     if checkpoint is not None:
@@ -96,28 +115,44 @@ def _optimize(
         if average is not None:
             average.load(checkpoint.trained)
     learner = _Learner(optimizer, average)
-    clipping = Clipping(config, _trained(job.model))
     if config.compile:
         _compile(job)
+    try:
+        return _take_steps(job, config, progress, learner)
+    except StopRequested as stop:
+        with learner.at_rest(None) as memory:
+            _require_finite(job, progress, memory)
+            job.directory.sync_records()
+            save_checkpoint(job.directory.last, _checkpoint(job, progress, memory))
+        raise interrupted(job, progress.step, stop.number) from None
+
+
+def _take_steps(job: Job, config: TrainConfig, progress: Progress, learner: _Learner) -> str:
+    """As `_optimize`. Raises StopRequested between two steps, and in an evaluation."""
+    assert learner.optimizer is not None
+    clipping = Clipping(config, _trained(job.model))
     last_step = num_steps(config, job.corpora["train"])
     job.model.train()
-    if progress.best_step is None:
-        _evaluate_and_save(job, progress, learner)
     num_chars, since = 0, time.perf_counter()
-    while progress.step < last_step:
+    while True:
+        if not progress.evaluated:
+            paused = time.perf_counter()
+            _evaluate_and_save(job, progress, learner)
+            since += time.perf_counter() - paused
+        if progress.step >= last_step:
+            return "steps"
         if config.patience and progress.evaluations_since_best >= config.patience:
             return "patience"
-        if (number := job.received_signal()) is not None:
-            with learner.at_rest(job.corpora["train"]) as memory:
-                _require_finite(job, progress, memory)
-                save_checkpoint(job.directory.last, _checkpoint(job, progress, memory))
-            raise interrupted(job, progress.step, number)
+        job.signals.stop_if_asked()
 
         rate = learning_rate(config, progress.step, last_step)
-        update = _update(job, config, optimizer, clipping, progress.step, rate)
+        update = _update(job, config, learner.optimizer, clipping, progress.step, rate)
         progress.step += 1
-        if average is not None:
-            average.update(progress.step)
+        progress.evaluated = progress.step % config.evaluate_every != 0 and (
+            progress.step < last_step
+        )
+        if learner.average is not None:
+            learner.average.update(progress.step)
         num_chars += update.num_chars
         if progress.step % config.log_every == 0:
             job.record(
@@ -129,11 +164,6 @@ def _optimize(
                 tokens_per_second=round(num_chars / (time.perf_counter() - since)),
             )
             num_chars, since = 0, time.perf_counter()
-        if progress.step % config.evaluate_every == 0 or progress.step == last_step:
-            paused = time.perf_counter()
-            _evaluate_and_save(job, progress, learner)
-            since += time.perf_counter() - paused
-    return "steps"
 
 
 def _compile(job: Job) -> None:
@@ -156,10 +186,18 @@ class _Update:
 def _update(
     job: Job, config: TrainConfig, optimizer: Optimizer, clipping: Clipping, step: int, rate: float
 ) -> _Update:
-    """Update `step` (0-based). Raises DivergedError before it would spoil the weights."""
+    """Update `step` (0-based). Raises DivergedError before it would spoil the weights.
+
+    What is asked for being finite is what the record of the step needs anyway: no number is read
+    from the device for the check alone, but for a penalty.
+    """
     seed = job.config.seed
     batch = batch_of_step(config, seed, step, job.corpora["train"])
     targets_N = batch.targets if batch.rows is None else batch.targets[batch.rows]
+
+    def require_finite(quantity: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise diverged(job, step + 1, f"the {quantity} is {value}", batch)
 
     def loss_and_gradient() -> tuple[Tensor, Tensor]:
         """The batch's loss, and what is minimized, whose gradient the parameters then hold."""
@@ -173,12 +211,17 @@ def _update(
         minimized.backward()
         return loss, minimized
 
+    def closure() -> Tensor:
+        """For an optimizer that looks around itself, and would go where it found no number."""
+        _, minimized = loss_and_gradient()
+        require_finite("loss", minimized.item())
+        return minimized
+
     loss, minimized = loss_and_gradient()
     update = _Update(loss.item(), clipping.clip(), len(targets_N))
-    for quantity, value in (("loss", minimized.item()), ("gradient", update.gradient_norm)):
-        if not math.isfinite(value):
-            raise diverged(job, step + 1, f"the {quantity} is {value}")
-    optimizer.step(rate, (lambda: loss_and_gradient()[1]) if optimizer.needs_closure else None)
+    require_finite("loss", minimized.item())
+    require_finite("gradient", update.gradient_norm)
+    optimizer.step(rate, closure if optimizer.needs_closure else None)
     shrink(config, job.model, rate)
     return update
 
@@ -209,9 +252,10 @@ def _evaluate_and_save(job: Job, progress: Progress, learner: _Learner) -> None:
 
     Without validation names there is nothing to choose by: the newest state is the best.
     """
-    with learner.at_rest(job.corpora["train"]) as memory:
+    between = job.signals.stop_if_asked
+    with learner.at_rest(job.corpora["train"], between) as memory:
         _require_finite(job, progress, memory)
-        loss = evaluate(job.model, job.corpora["val"])
+        loss = evaluate(job.model, job.corpora["val"], between)
         improved = (
             progress.best_step is None
             or loss.num_names == 0
@@ -223,6 +267,7 @@ def _evaluate_and_save(job: Job, progress: Progress, learner: _Learner) -> None:
             progress.evaluations_since_best = 0
         else:
             progress.evaluations_since_best += 1
+        progress.evaluated = True
         job.record(
             "evaluation",
             progress.step,
@@ -233,6 +278,8 @@ def _evaluate_and_save(job: Job, progress: Progress, learner: _Learner) -> None:
             **_sparsity(job.config, job.model),
         )
         data = to_bytes(_checkpoint(job, progress, memory))
+    # A checkpoint that survives a power cut has its records beside it.
+    job.directory.sync_records()
     if improved:
         write_file(job.directory.best, data)
     write_file(job.directory.last, data)
@@ -262,9 +309,10 @@ def _finish(job: Job, progress: Progress, reason: str) -> None:
     """Give the best state its exact statistics, and record what it reaches."""
     checkpoint = load_checkpoint(job.directory.best)
     best = open_checkpoint(job.directory.best, checkpoint, job.device)
-    num_recomputed = recompute_statistics(best.model, job.corpora["train"], BATCH_SIZE)
+    between = job.signals.stop_if_asked
+    num_recomputed = recompute_statistics(best.model, job.corpora["train"], BATCH_SIZE, between)
     split = "val" if job.corpora["val"].num_names else "train"
-    loss = evaluate(best.model, job.corpora[split])
+    loss = evaluate(best.model, job.corpora[split], between)
     if num_recomputed:
         best_loss = loss.nats_per_char if split == "val" else None
         exact = replace(checkpoint, model=best.model.state_dict(), best_loss=best_loss)
@@ -298,6 +346,7 @@ def _checkpoint(job: Job, progress: Progress, memory: _Memory) -> Checkpoint:
         best_step=progress.best_step,
         best_loss=progress.best_loss,
         evaluations_since_best=progress.evaluations_since_best,
+        evaluated=progress.evaluated,
         model=job.model.state_dict(),
         optimizer=memory.optimizer,
         trained=memory.trained,

@@ -162,8 +162,11 @@ def test_without_any_run_the_hint_is_to_train_one(makemore: Makemore, command: s
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
 @pytest.mark.parametrize("command", ["sample", "eval"])
-def test_a_damaged_checkpoint_is_found(trained: Makemore, command: str, damage: str) -> None:
+def test_a_damaged_checkpoint_is_found_and_the_other_used_loudly(
+    trained: Makemore, command: str, damage: str
+) -> None:
     path = Path("runs/mlp-1/checkpoints/best.safetensors")
+    other = Path("runs/mlp-1/checkpoints/last.safetensors")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     damaged: dict[str, bytes | bytearray] = {
@@ -173,10 +176,18 @@ def test_a_damaged_checkpoint_is_found(trained: Makemore, command: str, damage: 
         "text": b"ada\nben\n" * 100,
     }
     path.write_bytes(damaged[damage])
+    result = trained(command, path)
+    assert result.code == 4
+    assert str(path) in result.error
+    fallen_back = trained(command)
+    assert fallen_back.code == 0
+    assert fallen_back.err.startswith(f"warning: {path}: ")
+    assert f"using {other} instead" in fallen_back.err
+    other.write_bytes(damaged[damage])
     result = trained(command)
     assert result.code == 4
     assert str(path) in result.error
-    assert trained(command, "runs/mlp-1/checkpoints/last.safetensors").code == 0
+    assert str(other) in result.error
 
 
 def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(trained: Makemore) -> None:
@@ -196,7 +207,7 @@ def test_a_checkpoint_whose_parts_do_not_fit_together_is_refused(trained: Makemo
     )
     for broken in changes:
         save_checkpoint(path, sound.__class__(**(vars(sound) | broken)))
-        result = trained("sample")
+        result = trained("sample", path)
         assert result.code == 4
         assert str(path) in result.error
 

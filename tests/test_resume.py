@@ -361,13 +361,22 @@ def test_an_ignored_signal_stays_ignored(train: Callable[..., Run]) -> None:
     assert run.config.train is not None
 
 
-def test_a_signal_in_the_last_step_finishes_the_run_and_then_stops_the_caller(
-    train: Callable[..., Run], tmp_path: Path
+@pytest.mark.parametrize("event", ["train", "end"])
+def test_a_signal_at_the_end_leaves_out_the_last_evaluation_or_comes_too_late(
+    event: str, train: Callable[..., Run], tmp_path: Path
 ) -> None:
-    with pytest.raises(InterruptedRun, match="complete") as caught:
-        train("run", report=signal_at(12, signal.SIGINT))
+    def report(record: Mapping[str, object]) -> None:
+        if record["event"] == event and record["step"] == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    train("whole")
+    with pytest.raises(InterruptedRun) as caught:
+        train("run", report=report)
     assert caught.value.exit_code == 130
-    assert untimed(tmp_path / "run")[-1]["event"] == "end"
+    assert ("complete" in str(caught.value)) == (event == "end")
+    assert (untimed(tmp_path / "run")[-1]["event"] == "end") == (event == "end")
+    launch.resume(tmp_path / "run", device="cpu")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.parametrize("steps", [5, 12])

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from makemore import __version__
-from makemore.cli import config, data, evaluate, fold, output, runs, sample, train
+from makemore.cli import config, data, evaluate, fold, output, runs, sample, train, verify
 from makemore.errors import InterruptedRun, MakemoreError, Problem, StorageError
 
 _INTERRUPTED = 130
@@ -32,6 +32,7 @@ app.command("sample")(sample.sample)
 app.command("eval")(evaluate.evaluate)
 app.command("fold")(fold.fold)
 app.command("runs")(runs.runs)
+app.command("verify")(verify.verify)
 app.command("config")(config.config)
 app.command("data")(data.data)
 
@@ -63,6 +64,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Names are Unicode whatever the locale says.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    output.guard_python()
     # What a command imports is most of what it makes, and no garbage: Python looks for some less
     # often, and not once more at the exit, which would take a third of the time of torch's import.
     gc.set_threshold(10_000, 50)
@@ -73,7 +75,10 @@ def main() -> None:
 def run() -> int:
     """The error boundary: what a user can cause becomes a message and an exit code."""
     try:
-        code = int(app(standalone_mode=False) or 0)
+        # Not `app()`, which would print the tracebacks of bugs itself. The name of the program is
+        # not that of the file, which anybody may have given.
+        command = typer.main.get_command(app)
+        code = int(command.main(prog_name="makemore", standalone_mode=False) or 0)
         if code == _INTERRUPTED:
             # Typer's answer to a Ctrl-C that nobody else took.
             output.say_problem(Problem("interrupted"))

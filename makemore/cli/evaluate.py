@@ -47,7 +47,7 @@ def evaluate(
     from makemore.run import load
 
     targets: list[Path | None] = [*runs] if runs else [None]
-    loaded = [load(run, device=device) for run in targets]
+    loaded = [load(run, device=device, announce=output.warn) for run in targets]
     models: list[TrainedModel] = [*loaded]
     shares: Sequence[float] = ()
     if ensemble:

@@ -28,7 +28,7 @@ def fold(
     from makemore.folding import fold_batch_norm
     from makemore.run import load
 
-    loaded = load(run, device="cpu")
+    loaded = load(run, device="cpu", announce=output.warn)
     path = out or Path(loaded.name) / "folded.safetensors"
     if out is not None and os.path.lexists(out):
         raise UsageError("it exists already", where=f"--out {out}", hint="choose another path")

@@ -99,10 +99,12 @@ def _load(runs: Sequence[Path], weights: str | None, device: str) -> "TrainedMod
         if len(runs) > 1:
             hint = "give their weights, as in --mix 0.7,0.3, or --mix equal, or --mix tuned"
             raise UsageError(f"{len(runs)} runs without --mix", hint=hint)
-        return load(*runs, device=device)
+        return load(*runs, device=device, announce=output.warn)
     from makemore.ensemble import mix, parse_weights
 
-    mixture = mix([load(run, device=device) for run in runs], parse_weights(weights))
+    mixture = mix(
+        [load(run, device=device, announce=output.warn) for run in runs], parse_weights(weights)
+    )
     if weights == "tuned":
         shares = zip(mixture.runs, mixture.weights, strict=True)
         output.say(f"weights: {', '.join(f'{run.name} {share:.4f}' for run, share in shares)}")

@@ -1,6 +1,6 @@
 """`makemore train`."""
 
-import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +9,9 @@ import typer
 from makemore.cli import output
 from makemore.cli.options import Device, Json, Overrides
 from makemore.errors import UsageError
+from makemore.messages import path_argument
+
+_AUTOMATIC = Path("auto")
 
 
 def train(
@@ -28,7 +31,12 @@ def train(
         typer.Option(metavar="DIR", help="The new run directory; default: runs/PRESET-NUMBER."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
+        Path | None,
+        typer.Option(
+            metavar="RUN|auto",
+            help="Go on with a run that was stopped; auto: with the one that this same command has "
+            "begun and not ended, if there is one, else begin it.",
+        ),
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -36,28 +44,46 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model on a file of names; prints the path of the run."""
-    from makemore import launch
+    from makemore.claiming import claim
     from makemore.cli.progress import Progress
+    from makemore.run_directory import RunDirectory, find_run
+    from makemore.signals import catch_signals
 
-    with Progress() as progress:
-        if resume is not None:
-            given = {"--model": model, "--config": config, "--data": data, "--run": run}
-            for option, value in (given | {"--seed": seed}).items():
-                if value is not None:
-                    hint = "a resumed run keeps its own; --set train.KEY=VALUE can change training"
-                    raise UsageError(f"{option} has no effect with --resume", hint=hint)
+    automatic = resume == _AUTOMATIC
+    if resume is not None and not automatic:
+        given = {"--model": model, "--config": config, "--data": data, "--run": run}
+        for option, value in (given | {"--seed": seed}).items():
+            if value is not None:
+                hint = "a resumed run keeps its own; --set train.KEY=VALUE can change training"
+                raise UsageError(f"{option} has no effect with --resume", hint=hint)
+    with (
+        Progress() as progress,
+        catch_signals(progress.report_signal) as signals,
+        ExitStack() as held,
+    ):
+        claimed = None
+        # Before torch is imported, which takes a second: of many starts, all but one leave here.
+        if resume is not None and not automatic:
+            resumed = find_run(resume)
+            held.enter_context(resumed.lock())
+        elif run is not None:
+            claimed = held.enter_context(claim(RunDirectory(run), again=automatic))
+        with signals.at_once():
+            from makemore import launch
+        if resume is not None and not automatic:
             result = launch.resume(
-                resume, device=device, overrides=overrides or (), report=progress.report
+                resumed, device=device, overrides=overrides or (), report=progress.report
             )
         else:
             result = launch.train(
                 model,
                 config=config,
                 data=data,
-                run=run,
+                run=claimed,
                 seed=seed,
                 device=device,
                 overrides=overrides or (),
+                auto_resume=automatic,
                 report=progress.report,
             )
     end = progress.end
@@ -77,6 +103,4 @@ def train(
         output.say(f"{end['share_of_zeros']:.1%} of its weights are exactly zero")
     if end["best_step"] == 0 < end["step"]:
         output.say("no step was better than the untrained model: is train.learning_rate too high?")
-    # Options begin with a dash, paths need not.
-    path = f"./{result.name}" if result.name.startswith("-") else result.name
-    output.say(f"sample from it: makemore sample {shlex.quote(path)}")
+    output.say(f"sample from it: makemore sample {path_argument(result.name)}")

@@ -5,6 +5,8 @@ training, the statistics of the whole training split can take their place (the p
 no average over past weights, and no chance in which batches came last.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -26,12 +28,18 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 @torch.no_grad()
-def recompute_statistics(model: LanguageModel, corpus: Corpus, batch_size: int) -> int:
+def recompute_statistics(
+    model: LanguageModel,
+    corpus: Corpus,
+    batch_size: int,
+    between: Callable[[], None] = lambda: None,
+) -> int:
     """Set the statistics of every BatchNorm that asks for it to those of the whole `corpus`.
 
     Returns how many layers there were. One pass over the corpus for each, in the order of the
     layers, so that each sees the inputs that it will see in eval mode. The sums are float64, the
-    variance is the population's. The model's mode is left as it was found.
+    variance is the population's. The model's mode is left as it was found. `between` is called
+    between two batches, and ends the pass by raising.
     """
     layers = [
         module
@@ -40,18 +48,24 @@ def recompute_statistics(model: LanguageModel, corpus: Corpus, batch_size: int) 
     ]
     was_training = model.training
     model.eval()
-    for layer in layers:
-        mean, variance = _input_moments(model, layer, corpus, batch_size)
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        layer.running_mean.copy_(mean)
-        layer.running_var.copy_(variance)
-    model.train(was_training)
+    try:
+        for layer in layers:
+            mean, variance = _input_moments(model, layer, corpus, batch_size, between)
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(variance)
+    finally:
+        model.train(was_training)
     return len(layers)
 
 
 def _input_moments(
-    model: LanguageModel, layer: BatchNorm, corpus: Corpus, batch_size: int
+    model: LanguageModel,
+    layer: BatchNorm,
+    corpus: Corpus,
+    batch_size: int,
+    between: Callable[[], None],
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance (F,), float64, of what goes into `layer` over the whole corpus."""
     sums: list[Tensor] = []
@@ -66,6 +80,7 @@ def _input_moments(
     hook = layer.register_forward_pre_hook(accumulate)
     try:
         for batch in corpus.batches(batch_size):
+            between()
             model(batch)
     finally:
         hook.remove()
