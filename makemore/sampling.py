@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from makemore.errors import DivergedError
 from makemore.models import FiniteContextModel, LanguageModel
 from makemore.runtime import derive_seed
 from makemore.vocab import BOUNDARY, Vocabulary
@@ -90,7 +91,9 @@ class Sampler:
         if row_A is not None:
             cumulative_AV = cumulative_AV.index_select(0, row_A)
         threshold_A1 = uniform_A[:, None] * cumulative_AV[:, -1:]
-        return torch.searchsorted(cumulative_AV, threshold_A1, right=True).squeeze(1)
+        ids_A = torch.searchsorted(cumulative_AV, threshold_A1, right=True).squeeze(1)
+        # What is no number has no place; `draw` finds it once, at the end.
+        return ids_A.clamp_(max=cumulative_AV.shape[1] - 1)
 
 
 class Sample(NamedTuple):
@@ -133,7 +136,8 @@ def sample_chunks(
     A name has at least one character, and ends at `max_length` if it has not ended before. `novel`
     passes over training names, `unique` over names that were drawn before; both may yield fewer
     names than asked for, after a hundred candidates for each wanted name. Raises
-    UnknownCharacterError for a prompt with a character that the vocabulary lacks.
+    UnknownCharacterError for a prompt with a character that the vocabulary lacks, DivergedError as
+    `draw`.
     """
     device = next(model.parameters()).device
     prompt_ids = vocabulary.encode([prompt])[:-1].tolist()
@@ -198,7 +202,10 @@ def draw(
     max_length: int,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """The names of numbers `index_B`, as a token stream, and their log-probabilities (B,)."""
+    """The names of numbers `index_B`, as a token stream, and their log-probabilities (B,).
+
+    Raises DivergedError for a model whose predictions are not numbers.
+    """
     was_training = model.training
     model.eval()
     num_names, device = len(index_B), index_B.device
@@ -248,6 +255,10 @@ def draw(
         if not stay:
             state = tuple(part.index_select(0, parent_R) for part in state)
     model.train(was_training)
+    # A sum with one of them is none, either. Weights can be finite and their products infinite.
+    if bool(log_probability_B.isnan().any()):
+        hint = "its weights are too large; use another checkpoint, or train again"
+        raise DivergedError("the model's predictions are not numbers", hint=hint)
     return _stream(columns), log_probability_B
 
 

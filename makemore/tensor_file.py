@@ -43,6 +43,8 @@ _MAX_COMMAS = 2**17
 _MAX_DIMENSIONS = 16
 _MAX_NUMBERS = 2**48
 
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
 _CHUNK = 4 * 2**20
 
 DTYPES = {
@@ -202,6 +204,9 @@ def _parse(view: memoryview, limits: Mapping[str, int]) -> tuple[dict[str, str],
             raise UnusableFileError(f"its {name} is no text of at most {limit} characters")
     if texts.keys() != {"sha256", "size", "format", *limits}:
         raise UnusableFileError("it has metadata of an unknown kind")
+    # JSON can escape half a character, which no text that is written back can hold.
+    if _HALF_CHARACTER.search("".join((*header, *texts.values()))):
+        raise UnusableFileError("its header is not Unicode text")
     return {name: texts[name] for name in limits}, _tensors(header, view, start)
 
 

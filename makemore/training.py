@@ -77,14 +77,13 @@ def run_job(job: Job, progress: Progress, checkpoint: Checkpoint | None = None) 
 
     checkpoint: what the run goes on from; its model is the job's already.
     """
-    if job.config.train is not None:
-        reason = _optimize(job, job.config.train, progress, checkpoint)
-    else:
-        assert isinstance(job.model, ClosedFormModel)
-        reason = "fitted"
-        if not progress.evaluated:
-            _fit(job, progress)
     try:
+        if job.config.train is not None:
+            reason = _optimize(job, job.config.train, progress, checkpoint)
+        else:
+            reason = "fitted"
+            if not progress.evaluated:
+                _fit(job, progress)
         _finish(job, progress, reason)
     except StopRequested as stop:
         raise interrupted(job, progress.step, stop.number) from None
@@ -119,12 +118,12 @@ def _optimize(
         _compile(job)
     try:
         return _take_steps(job, config, progress, learner)
-    except StopRequested as stop:
+    except StopRequested:
         with learner.at_rest(None) as memory:
             _require_finite(job, progress, memory)
             job.directory.sync_records()
             save_checkpoint(job.directory.last, _checkpoint(job, progress, memory))
-        raise interrupted(job, progress.step, stop.number) from None
+        raise
 
 
 def _take_steps(job: Job, config: TrainConfig, progress: Progress, learner: _Learner) -> str:
@@ -189,7 +188,7 @@ def _update(
     """Update `step` (0-based). Raises DivergedError before it would spoil the weights.
 
     What is asked for being finite is what the record of the step needs anyway: no number is read
-    from the device for the check alone, but for a penalty.
+    from the device for the check alone, but where something is added to the loss.
     """
     seed = job.config.seed
     batch = batch_of_step(config, seed, step, job.corpora["train"])
@@ -219,7 +218,8 @@ def _update(
 
     loss, minimized = loss_and_gradient()
     update = _Update(loss.item(), clipping.clip(), len(targets_N))
-    require_finite("loss", minimized.item())
+    is_more = config.label_smoothing or config.l1_penalty or config.l2_penalty
+    require_finite("loss", minimized.item() if is_more else update.loss)
     require_finite("gradient", update.gradient_norm)
     optimizer.step(rate, closure if optimizer.needs_closure else None)
     shrink(config, job.model, rate)
@@ -327,6 +327,7 @@ def _finish(job: Job, progress: Progress, reason: str) -> None:
         standard_error=_finite(loss.standard_error),
         **_sparsity(job.config, best.model),
     )
+    job.directory.sync_records()
 
 
 def _require_finite(job: Job, progress: Progress, memory: _Memory) -> None:

@@ -129,7 +129,7 @@ ALLOWED: dict[str, set[str]] = {
     "clipping": {"config"},
     "averaging": {"models"},
     "evaluation": {"corpus", "models"},
-    "sampling": {"models", "runtime", "vocab"},
+    "sampling": {"errors", "models", "runtime", "vocab"},
     "records": set(),
     "run_directory": {"errors", "messages", "records", "storage"},
     "trained_model": {"corpus", "data", "errors", "evaluation", "models", "sampling", "vocab"},

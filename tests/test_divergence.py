@@ -97,6 +97,11 @@ def test_an_optimizer_that_looks_around_itself_is_stopped_at_the_first_look_that
     assert load_checkpoint(RunDirectory(tmp_path / "run").last).step == 0
 
 
+def test_a_penalty_that_overflows_is_a_loss_that_is_not_finite(train: Callable[..., Run]) -> None:
+    with pytest.raises(DivergedError, match="the loss is inf on its batch of 20 names"):
+        train("run", "train.l2_penalty=1e300")
+
+
 def test_the_names_of_the_batch_are_named(
     train: Callable[..., Run], poison: Callable[..., None]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import re
 import subprocess
@@ -15,12 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makemore.checkpoint import from_bytes, load_checkpoint, save_checkpoint, to_bytes
-from makemore.errors import CheckpointError
+from makemore.errors import CheckpointError, DivergedError
 from makemore.messages import visible
 from makemore.run import Run, load, open_checkpoint
-from tests.checkpoint_files import parts, sign, written
+from makemore.trained_model import DrawOptions
+from tests.checkpoint_files import parts, sign, tampered, written
 from tests.command_line import Makemore
-from tests.hostile_checkpoints import BYTES, MARKER, SOUND, fitted_tables, forged, sound, write_all
+from tests.hostile_checkpoints import (
+    BYTES,
+    MARKER,
+    SOUND,
+    entry,
+    fitted_tables,
+    forged,
+    sound,
+    with_texts,
+    write_all,
+)
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
@@ -251,6 +263,32 @@ def test_any_value_in_the_header_makes_a_run_or_is_refused(
 ) -> None:
     header, data = parts(BYTES)
     assert_run_or_refusal(opened(sign(written(changed(header, path, value)), data)))
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.0}, {"top_p": 0.5}, {"unique": True}])
+def test_weights_whose_products_are_no_numbers_are_said_to_be_too_large(
+    options: DrawOptions,
+) -> None:
+    """Each is finite, so the file is sound; a choice among what is no number was out of range."""
+    model = {name: torch.full_like(tensor, 3e38) for name, tensor in SOUND.model.items()}
+    run = open_checkpoint(Path("here"), from_bytes(forged(model=model), "here"), CPU)
+    with pytest.raises(DivergedError, match="are not numbers"):
+        run.sample(3, **options)
+    assert math.isnan(run.evaluate("train").loss.nats_per_char)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        with_texts(split_digest="0\ud800"),
+        tampered(
+            BYTES, lambda header: header.update({"optimizer.\udfff": entry("U8", [0], 230, 230)})
+        ),
+    ],
+)
+def test_half_a_character_is_refused_because_it_could_not_be_saved_again(file: bytes) -> None:
+    with pytest.raises(CheckpointError, match="its header is not Unicode text"):
+        from_bytes(file, "here")
 
 
 def test_a_run_is_loaded_through_a_link_that_its_owner_made(tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def train(
     from makemore.signals import catch_signals
 
     automatic = resume == _AUTOMATIC
+    resumed = claimed = None
     if resume is not None and not automatic:
+        resumed = find_run(resume)
         given = {"--model": model, "--config": config, "--data": data, "--run": run}
         for option, value in (given | {"--seed": seed}).items():
             if value is not None:
@@ -61,16 +63,14 @@ def train(
         catch_signals(progress.report_signal) as signals,
         ExitStack() as held,
     ):
-        claimed = None
         # Before torch is imported, which takes a second: of many starts, all but one leave here.
-        if resume is not None and not automatic:
-            resumed = find_run(resume)
+        if resumed is not None:
             held.enter_context(resumed.lock())
         elif run is not None:
             claimed = held.enter_context(claim(RunDirectory(run), again=automatic))
         with signals.at_once():
             from makemore import launch
-        if resume is not None and not automatic:
+        if resumed is not None:
             result = launch.resume(
                 resumed, device=device, overrides=overrides or (), report=progress.report
             )
