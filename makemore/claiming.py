@@ -102,6 +102,9 @@ def _require_claimable(directory: RunDirectory, again: bool) -> None:
         found = set(os.listdir(path)) - {file.name for file in directory.temporary_files()}
     except NotADirectoryError:
         found = {path}
+    except OSError as error:
+        what = f"cannot be listed: {error.strerror}"
+        raise StorageError(what, where=path, hint="choose another --run") from error
     # The rest of a run may stand beside its checkpoints: a folded one, somebody's notes.
     is_run = bool(directory.checkpoints()) or found <= _BEFORE_CHECKPOINTS
     if found <= {"lock"} or (is_run and again and not os.path.islink(directory.last.parent)):
@@ -116,7 +119,11 @@ def _require_claimable(directory: RunDirectory, again: bool) -> None:
 
 def _numbers(name: str) -> list[int]:
     pattern = re.compile(re.escape(name) + r"-([1-9][0-9]{0,8})")
-    taken = os.listdir(ROOT) if ROOT.is_dir() else []
+    try:
+        taken = os.listdir(ROOT) if ROOT.is_dir() else []
+    except OSError as error:
+        what, hint = f"cannot be listed: {error.strerror}", "choose a directory with --run"
+        raise StorageError(what, where=f"{ROOT}/", hint=hint) from error
     return [int(match[1]) for entry in taken if (match := pattern.fullmatch(entry))]
 
 

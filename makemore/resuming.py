@@ -53,7 +53,9 @@ def resume_run(
             started=time.perf_counter(),
         )
         directory.clear()
-        require_space_for(directory.path, resolved, state.model, state.corpora)
+        # Those that are there are replaced, one after the other.
+        most = 3 - len(directory.checkpoints())
+        require_space_for(directory.path, resolved, state.model, state.corpora, most)
         directory.write_config(dump_config(resolved))
         # Both in the checkpoint and beside it: a kill must not bring the old config back.
         save_checkpoint(directory.last, checkpoint.with_config(config_to_dict(resolved)))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
-from makemore.errors import InterruptedRun
+from makemore.errors import InterruptedRun, StorageError
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -116,7 +116,11 @@ def catch_signals(announce: Announce = lambda number, count: None) -> Iterator[S
     # None: a handler that was not set from Python, and cannot be given back.
     previous = {n: h for n, h in handlers.items() if h is not None and h != signal.SIG_IGN}
     signals = Signals(previous)
-    receiver, sender = socket.socketpair()
+    try:
+        receiver, sender = socket.socketpair()
+    except OSError as error:
+        what = f"no signals can be watched for: {error.strerror}"
+        raise StorageError(what, hint="close other programs, or raise `ulimit -n`") from error
     sender.setblocking(False)
     # Written to by the system's own handler, before Python's, which waits for the main thread.
     previous_descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)

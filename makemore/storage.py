@@ -53,7 +53,7 @@ def write_file(path: Path, data: bytes) -> None:
 
     Returns when the data is on the disk, and was read back from it before the old file went. After
     an error there is no temporary file; a kill can leave one, named `.<name>.<pid>.<random>.tmp`
-    in the same directory, which nobody reads and `remove_temporary` removes.
+    in the same directory, which nobody reads and the next start of a run removes.
 
     Raises:
         StorageError: the file system refused. The old file is as it was, unless the directory's

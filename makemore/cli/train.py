@@ -48,6 +48,7 @@ def train(
     from makemore.cli.progress import Progress
     from makemore.run_directory import RunDirectory, find_run
     from makemore.signals import catch_signals
+    from makemore.torch_library import load_library
 
     automatic = resume == _AUTOMATIC
     resumed = claimed = None
@@ -69,6 +70,7 @@ def train(
         elif run is not None:
             claimed = held.enter_context(claim(RunDirectory(run), again=automatic))
         with signals.at_once():
+            load_library()
             from makemore import launch
         if resumed is not None:
             result = launch.resume(
