@@ -2,18 +2,19 @@
 
     python benchmarks/safety.py [--megabytes 100] [--repeat 20] [--threads N]
 
-Loading a checkpoint with its digest and without alternate, and so do saves with and without their
-reading back; medians are shown. The file is as a transformer's would be, with AdamW's moments. The
-digest alone says what is to be hidden beside reading and copying, for which there has to be a
-second core: `taskset -c 0` shows one. The check of loss and gradient is timed by itself, and shown
-as a share of a step of each preset, which is timed in a short run. Raw records go to
-benchmarks/results/safety.jsonl.
+Loading a checkpoint with its digest and without alternate, from memory and from the disk (cold); so
+do saves with and without their reading back. Medians are shown. The file is as a transformer's
+would be, with AdamW's moments. The digest alone says what is to be hidden beside reading, copying
+and checking, for which there has to be a second core: `taskset -c 0` shows one. The check of loss
+and gradient is timed by itself, and shown as a share of a step of each preset, which is timed in a
+short run. Raw records go to benchmarks/results/safety.jsonl.
 """
 
 import argparse
 import hashlib
 import json
 import math
+import os
 import statistics
 import tempfile
 import time
@@ -78,7 +79,8 @@ def milliseconds(action: Callable[[], object]) -> float:
 
 
 def cost_of_files(megabytes: int, repeat: int) -> dict[str, object]:
-    names = ("read", "sha256", "load_unverified", "load_verified", "save_blind", "save_verified")
+    loads = ("load_unverified", "load_verified", "cold_load_unverified", "cold_load_verified")
+    names = ("read", "cold_read", "sha256", "save_blind", "save_verified", *loads)
     times: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "last.safetensors"
@@ -90,17 +92,37 @@ def cost_of_files(megabytes: int, repeat: int) -> dict[str, object]:
                 times["save_blind"].append(milliseconds(lambda: storage.write_file(path, data)))
             times["read"].append(milliseconds(path.read_bytes))
             times["sha256"].append(milliseconds(lambda: hashlib.sha256(data)))
-            with mock.patch.object(tensor_file, "_begin_digest", NoDigest):
-                times["load_unverified"].append(milliseconds(lambda: load_checkpoint(path)))
-            times["load_verified"].append(milliseconds(lambda: load_checkpoint(path)))
+            forget(path)
+            times["cold_read"].append(milliseconds(path.read_bytes))
+            for prefix in ("cold_", ""):
+                with mock.patch.object(tensor_file, "_begin_digest", NoDigest):
+                    forget(path, prefix)
+                    load = milliseconds(lambda: load_checkpoint(path))
+                    times[f"{prefix}load_unverified"].append(load)
+                forget(path, prefix)
+                load = milliseconds(lambda: load_checkpoint(path))
+                times[f"{prefix}load_verified"].append(load)
     median = {name: statistics.median(values) for name, values in times.items()}
-    pairs = zip(times["load_verified"], times["load_unverified"], strict=True)
     return {
         "what": "files",
         "megabytes": round(len(data) / 1e6, 1),
         "milliseconds": {name: round(value, 1) for name, value in median.items()},
-        "verification": round(statistics.median(a / b for a, b in pairs) - 1, 4),
+        "verification": cost(times, ""),
+        "verification_cold": cost(times, "cold_"),
     }
+
+
+def cost(times: dict[str, list[float]], prefix: str) -> float:
+    """What verification adds to a load, as a share of it: the median of the pairs."""
+    loads = (times[f"{prefix}load_verified"], times[f"{prefix}load_unverified"])
+    return round(statistics.median(a / b for a, b in zip(*loads, strict=True)) - 1, 4)
+
+
+def forget(path: Path, prefix: str = "cold_") -> None:
+    """Let the system drop what it keeps of a file in memory, for a load that reads the disk."""
+    if prefix:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def seconds_of_check(repeat: int = 100_000) -> float:

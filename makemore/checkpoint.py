@@ -139,13 +139,17 @@ def from_bytes(data: bytes, where: str) -> Checkpoint:
 
 def _load(file: io.BufferedIOBase, size: int, where: str) -> Checkpoint:
     try:
-        texts, tensors = unpack(file, size, _TEXTS)
-        checkpoint = _read(texts, tensors)
-        problem = _problem(checkpoint)
-        if problem is not None:
-            raise UnusableFileError(problem)
+        return unpack(file, size, _TEXTS, _checked)
     except UnusableFileError as error:
         raise CheckpointError(str(error), where=where, hint=error.hint or _HINT) from error
+
+
+def _checked(texts: dict[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
+    """The checkpoint in the texts and tensors of a file. Raises UnusableFileError."""
+    checkpoint = _read(texts, tensors)
+    problem = _problem(checkpoint)
+    if problem is not None:
+        raise UnusableFileError(problem)
     return checkpoint
 
 

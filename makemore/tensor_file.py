@@ -13,10 +13,10 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedIOBase
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from safetensors import TensorSpec, serialize
@@ -59,6 +59,11 @@ DTYPES = {
 }
 
 
+_Made = TypeVar("_Made")
+# Texts and tensors -> what a reader wants. Raises UnusableFileError where they are not that.
+Make = Callable[[dict[str, str], dict[str, Tensor]], _Made]
+
+
 class UnusableFileError(Exception):
     """What is wrong with a file, in printable words, and what to do, where that is special."""
 
@@ -96,16 +101,16 @@ def pack(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes:
     return bytes(data)
 
 
-def unpack(
-    file: BufferedIOBase, size: int, limits: Mapping[str, int]
-) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The texts and tensors of a file of `size` bytes, which is read once.
+def unpack(file: BufferedIOBase, size: int, limits: Mapping[str, int], make: Make[_Made]) -> _Made:
+    """What `make` makes of the texts and tensors of a file of `size` bytes, which is read once.
 
-    `limits` are the names of the texts and how many characters each has at most.
+    `limits` are the names of the texts and how many characters each has at most. `make` works
+    beside the digest: what it returns is kept back until the digest is known to match, so it must
+    have no other effect.
 
     Raises:
-        UnusableFileError: the bytes are damaged, no such file, or of another format. No bytes raise
-            anything else.
+        UnusableFileError: the bytes are damaged, no such file, of another format, or nothing that
+            `make` takes. No bytes raise anything else.
     """
     head = file.read(_HEAD_LENGTH)
     wanted = _check_head(head, size)
@@ -113,7 +118,7 @@ def unpack(
     view = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     view[:_HEAD_LENGTH] = head
     digest, position = _begin_digest(head), _HEAD_LENGTH
-    content: tuple[dict[str, str], dict[str, Tensor]] | UnusableFileError
+    made: _Made | UnusableFileError
     # The digest costs nothing where a second core computes it: hashlib lets other threads go on.
     with ThreadPoolExecutor(1) as hasher:
         while position < size:
@@ -123,15 +128,15 @@ def unpack(
             hasher.submit(digest.update, view[position : position + num_read])
             position += num_read
         try:
-            content = _parse(view, limits)
+            made = make(*_parse(view, limits))
         except UnusableFileError as error:
-            content = error
+            made = error
     # Whatever is wrong with altered bytes, that they were altered is what to say.
     if digest.hexdigest().encode() != wanted:
         raise UnusableFileError("altered: its bytes do not match its own sha256")
-    if isinstance(content, UnusableFileError):
-        raise content
-    return content
+    if isinstance(made, UnusableFileError):
+        raise made
+    return made
 
 
 def read_json(what: str, text: str | bytes) -> Any:
