@@ -1,13 +1,13 @@
 """What safety costs: verifying a checkpoint, reading back a save, looking for what is not finite.
 
-    python benchmarks/safety.py [--megabytes 100] [--repeat 20] [--threads N]
+    python benchmarks/safety.py [--megabytes 100] [--repeat 20] [--threads 2]
 
 Loading a checkpoint with its digest and without alternate, from memory and from the disk (cold); so
 do saves with and without their reading back. Medians are shown. The file is as a transformer's
 would be, with AdamW's moments. The digest alone says what is to be hidden beside reading, copying
 and checking, for which there has to be a second core: `taskset -c 0` shows one. The check of loss
 and gradient is timed by itself, and shown as a share of a step of each preset, which is timed in a
-short run. Raw records go to benchmarks/results/safety.jsonl.
+short run of one thread. Raw records go to benchmarks/results/safety.jsonl.
 """
 
 import argparse
@@ -166,9 +166,12 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    records = [{**cost_of_files(options.megabytes, options.repeat), **machine()}]
-    print(json.dumps(records[-1]), flush=True)
+    records: list[dict[str, object]] = []
+    for threads in sorted({1, options.threads}):
+        torch.set_num_threads(threads)
+        records.append({**cost_of_files(options.megabytes, options.repeat), **machine()})
+        print(json.dumps(records[-1]), flush=True)
+    torch.set_num_threads(1)
     check = seconds_of_check()
     for preset in PRESETS:
         step = seconds_of_step(preset)

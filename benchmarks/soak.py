@@ -64,7 +64,7 @@ class Observer:
             "memory_at_the_end": after,
             "memory_growth": after / before - 1,
             "open_files": sorted(set(self.open_files[settled])),
-            "threads": sorted(set(self.threads[settled])),
+            "system_threads": sorted(set(self.threads[settled])),
             "disk_without_records": [min(without_records[settled]), max(without_records[settled])],
             "records": self.records[-1],
         }

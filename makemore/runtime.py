@@ -70,6 +70,18 @@ def precision(name: str, device: torch.device) -> AbstractContextManager[object]
     return torch.autocast(device.type, torch.bfloat16)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread for a while, beside which another core does something else:
+    two threads that share a core wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def derive_seed(seed: int, *place: int | str) -> int:
     """A 63-bit seed for one place of a run: the first bytes of BLAKE2b over seed and place."""
     text = "/".join(map(str, (seed, *place)))

@@ -23,6 +23,7 @@ from safetensors import TensorSpec, serialize
 from torch import Tensor
 
 from makemore.messages import printable
+from makemore.runtime import one_thread
 
 FORMAT = 2
 
@@ -128,7 +129,8 @@ def unpack(file: BufferedIOBase, size: int, limits: Mapping[str, int], make: Mak
             hasher.submit(digest.update, view[position : position + num_read])
             position += num_read
         try:
-            made = make(*_parse(view, limits))
+            with one_thread():
+                made = make(*_parse(view, limits))
         except UnusableFileError as error:
             made = error
     # Whatever is wrong with altered bytes, that they were altered is what to say.

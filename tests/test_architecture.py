@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "plain_names": {"vocab"},
     "name_sources": {"download", "errors", "shipped_files"},
     "data": {"config", "corpus", "errors", "name_sources", "plain_names", "vocab"},
-    "tensor_file": {"messages"},
+    "tensor_file": {"messages", "runtime"},
     "checkpoint": {"errors", "messages", "storage", "tensor_file", "vocab"},
     "models.base": {"corpus"},
     "models.activations": {"config"},

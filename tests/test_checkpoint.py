@@ -102,6 +102,18 @@ def refusal(data: bytes) -> str:
     return problem.what
 
 
+def test_loading_leaves_the_number_of_threads_as_it_was() -> None:
+    """Sums over several threads have other last bits than those of one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        from_bytes(TINY_BYTES, "")
+        refusal(TINY_BYTES[:-1] + b"\x01")
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_checkpoint_comes_back_as_it_was() -> None:
     assert_equal(from_bytes(TINY_BYTES, ""), TINY)
 

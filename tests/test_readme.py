@@ -143,5 +143,20 @@ def test_its_exit_codes_are_those_of_the_errors() -> None:
 
 
 def test_every_file_that_it_links_to_exists() -> None:
-    for path in re.findall(r"\]\(([a-z][^)#]*)\)", README):
+    for path in re.findall(r"\]\(([A-Za-z][^)#]*)\)", README):
         assert (REPOSITORY / path).exists(), path
+
+
+def test_every_promise_about_safety_has_a_test_cases_and_a_command_that_is_there() -> None:
+    text = (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")
+    promises = text.partition("| promise | test |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert len(promises) >= 12
+    for row in promises:
+        _, tests, cases, failures, command = row.strip("| ").split(" | ")
+        assert cases
+        assert failures == "0"
+        assert command
+        folder = ""
+        for name in tests.split(", "):
+            folder = name.rpartition("/")[0] or folder
+            assert (REPOSITORY / folder / name.rpartition("/")[2]).exists(), name
