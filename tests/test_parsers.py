@@ -272,7 +272,7 @@ DRAW_OPTIONS = st.fixed_dictionaries(
 @example("\ud800", 1, {})
 @example("\n", 1, {})
 @example("a\na", 1, {})
-@example("a" * 10**4, 1, {"max_length": 10**4 - 1})
+@example("a" * 1001, 1, {"max_length": 1000})
 def test_any_prompt_begins_the_names_or_is_a_usage_error(
     run: Run, prompt: str, num_names: int, options: DrawOptions
 ) -> None:
