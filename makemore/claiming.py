@@ -34,6 +34,9 @@ def claim(directory: RunDirectory, *, again: bool = False) -> Iterator[RunDirect
     if visible(str(path)) != str(path):
         hint = "choose a name that can be typed and printed"
         raise UsageError("has control characters", where=str(path), hint=hint)
+    if str(path) == "auto":
+        hint = "`--resume auto` means something else; choose another --run"
+        raise UsageError("cannot be the name of a run", where="auto", hint=hint)
     try:
         storage.create_directory(path)
     except FileExistsError:
@@ -105,8 +108,10 @@ def _require_claimable(directory: RunDirectory, again: bool) -> None:
     except OSError as error:
         what = f"cannot be listed: {error.strerror}"
         raise StorageError(what, where=path, hint="choose another --run") from error
-    # The rest of a run may stand beside its checkpoints: a folded one, somebody's notes.
-    is_run = bool(directory.checkpoints()) or found <= _BEFORE_CHECKPOINTS
+    # The rest of a run may stand beside its checkpoints: a folded one, somebody's notes. Before its
+    # first one, the folder for them is what tells it from somebody's own config.yaml.
+    is_begun = "checkpoints" in found and found <= _BEFORE_CHECKPOINTS
+    is_run = bool(directory.checkpoints()) or is_begun
     if found <= {"lock"} or (is_run and again and not os.path.islink(directory.last.parent)):
         return
     hint = "choose another --run"

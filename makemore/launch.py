@@ -1,7 +1,9 @@
 """Start a run, or go on with one: from a config to a trained `Run`."""
 
+import os
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from makemore.config import Config, ModelConfig, NgramConfig
 from makemore.config_loading import dump_config, load_config
 from makemore.corpus import Corpus
 from makemore.data import load_corpus, split_corpus
-from makemore.errors import DataError, LockedError, UsageError
+from makemore.errors import ConfigError, DataError, LockedError, UsageError
 from makemore.job import Job, Progress, Report
 from makemore.messages import path_argument
 from makemore.models import LanguageModel, build_model
@@ -27,6 +29,13 @@ from makemore.training import run_job
 from makemore.vocab import Vocabulary
 
 
+def _warn(record: Mapping[str, object]) -> None:
+    """What somebody hears of a run who does not ask: that something is wrong with it."""
+    text = str(record.get("text", ""))
+    if record["event"] == "message" and text.startswith("warning: "):
+        warnings.warn(text.removeprefix("warning: "), stacklevel=2)
+
+
 def train(
     model: str | None = None,
     *,
@@ -37,7 +46,7 @@ def train(
     device: str = "auto",
     overrides: Sequence[str] = (),
     auto_resume: bool = False,
-    report: Report = lambda record: None,
+    report: Report = _warn,
 ) -> Run:
     """Train the preset `model` (by default mlp) or the YAML file `config`; return its best state.
 
@@ -155,14 +164,19 @@ def _require_same(directory: RunDirectory, config: Config, split_digest: str) ->
 
 def _difference(directory: RunDirectory, config: Config, split_digest: str) -> str | None:
     """What another run differs in; None for a run of this config and these names."""
-    begun = load_config(directory.config)
+    if os.path.islink(directory.config):
+        return "its config.yaml is a link"
+    try:
+        begun = load_config(directory.config)
+    except (ConfigError, UsageError) as error:
+        return f"its config.yaml: {error.problems[0].what}"
     if begun != config:
         pairs = zip(dump_config(begun).splitlines(), dump_config(config).splitlines(), strict=False)
         before, now = next((pair for pair in pairs if pair[0] != pair[1]), ("more", "less"))
         return f"its config has `{before.strip()}` where this one has `{now.strip()}`"
     starts = [record for record in directory.records() if record["event"] == "start"]
-    if starts and starts[0].get("split_digest") != split_digest:
-        return "its names are not those of the file now"
+    if not starts or starts[0].get("split_digest") != split_digest:
+        return "its records do not say that its names are those of the file now"
     return None
 
 
@@ -180,7 +194,7 @@ def resume(
     *,
     device: str = "auto",
     overrides: Sequence[str] = (),
-    report: Report = lambda record: None,
+    report: Report = _warn,
 ) -> Run:
     """Go on with `run` from its newest sound checkpoint, as if it had never stopped.
 

@@ -88,6 +88,7 @@ def both_damaged(problems: Sequence[CheckpointError]) -> CheckpointError:
     first, *others = problems
     for error in others:
         first.problems += error.problems
+    first.args = ("\n".join(map(str, first.problems)),)
     return first
 
 

@@ -42,6 +42,11 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def folded(self) -> Path:
+        """Where `makemore fold` writes what it made of `best`."""
+        return self.path / "folded.safetensors"
+
+    @property
     def last(self) -> Path:
         return self.path / "checkpoints" / "last.safetensors"
 
@@ -140,7 +145,11 @@ def find_run(run: Path) -> RunDirectory:
     Raises CheckpointError where there is none.
     """
     if os.path.isfile(run) and run.name in ("best.safetensors", "last.safetensors"):
-        return RunDirectory(run.parent.parent)
+        directory = RunDirectory(Path(os.path.normpath(run.parent / "..")))
+        if any(os.path.samefile(run, path) for path in directory.checkpoints()):
+            return directory
+        hint = "give the run directory; a checkpoint by itself can be sampled and evaluated"
+        raise CheckpointError("not in the checkpoints of a run", where=str(run), hint=hint)
     for path in (run, ROOT / run):
         # Not Path.is_dir(), which raises for a name that is too long.
         if os.path.isdir(path):

@@ -236,8 +236,11 @@ def _acquire(descriptor: int, path: Path) -> None:
         # A holder that gave up may have removed the file in between, and another made a new one.
         is_current = os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.stat(path))
     except BlockingIOError as error:
-        pid = os.pread(descriptor, 20, 0)
-        # The holder writes its number after it has the lock: for a moment there is none.
+        pid = b""
+        with contextlib.suppress(OSError):
+            pid = os.pread(descriptor, 20, 0)
+        # The holder writes its number after it has the lock: for a moment there is none, or that of
+        # the holder before.
         holder = f"process {pid.decode()}" if pid.isdigit() else "another process"
         raise LockedError(
             f"locked by {holder}", where=str(path), hint="wait until it is done, or stop it"

@@ -1,5 +1,6 @@
 """Which files of a run are sound: read to the last byte, and found to belong together."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from makemore.config_loading import load_config
 from makemore.errors import MakemoreError
 from makemore.run import Run, open_checkpoint
 from makemore.run_directory import RunDirectory
+
+_LINK = "a link, which is not followed"
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,20 @@ def verify_run(directory: RunDirectory) -> Iterator[Finding]:
     """
     runs: list[Run] = []
     for path in (directory.best, directory.last):
+        is_first = bool(runs) and runs[0].checkpoint.step == 0
+        if path == directory.last and is_first and not os.path.lexists(path):
+            yield Finding(path, True, "not written yet: a kill came after the first `best`")
+            continue
+        if os.path.islink(path) or os.path.islink(path.parent):
+            yield Finding(path, False, _LINK)
+            continue
         found, run = verify_checkpoint(path)
         runs += [] if run is None else [run]
         yield found
     yield _verify_config(directory, runs)
     yield _verify_records(directory)
+    if os.path.lexists(directory.folded):
+        yield verify_checkpoint(directory.folded)[0]
     for path in directory.temporary_files():
         yield Finding(path, True, "left by a kill; the next start of the run removes it")
 
@@ -55,6 +67,8 @@ def verify_checkpoint(path: Path) -> tuple[Finding, Run | None]:
 
 def _verify_config(directory: RunDirectory, runs: list[Run]) -> Finding:
     path = directory.config
+    if os.path.islink(path):
+        return Finding(path, False, _LINK)
     try:
         config = load_config(path)
     except MakemoreError as error:

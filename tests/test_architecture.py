@@ -188,7 +188,9 @@ ALLOWED: dict[str, set[str]] = {
         *("messages", "run_directory", "signals", "torch_library"),
     },
     "cli.verify": {"cli.options", "cli.output", "errors", "run_directory", "verification"},
-    "cli.fold": {"checkpoint", "cli.options", "cli.output", "errors", "folding", "run"},
+    "cli.fold": {
+        *("checkpoint", "cli.options", "cli.output", "errors", "folding", "run", "run_directory"),
+    },
     "cli": {
         *("", "cli.config", "cli.data", "cli.evaluate", "cli.fold", "cli.output", "cli.runs"),
         *("cli.sample", "cli.train", "cli.verify", "errors"),

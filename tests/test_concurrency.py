@@ -189,6 +189,40 @@ def test_what_was_killed_before_its_first_checkpoint_starts_again(makemore: Make
     assert events == ["start", "fitted", "evaluation", "end"]
 
 
+def test_a_folder_with_somebodys_config_is_no_run_that_was_killed(makemore: Makemore) -> None:
+    Path("mine").mkdir()
+    config = Path("mine/config.yaml")
+    config.write_text("model: {kind: bigram-count}  # my notes\n")
+    result = makemore("train", "--run", "mine", "--resume", "auto", "--data", "names.txt")
+    assert result.code == 2
+    assert "exists already" in result.error
+    assert config.read_text().endswith("# my notes\n")
+    assert os.listdir("mine") == ["config.yaml"]
+
+
+def test_a_run_whose_config_cannot_be_read_is_passed_over(makemore: Makemore) -> None:
+    """Of another version, say; or its records are gone, which tell what its names were."""
+    command = ("train", "--model", "bigram", "--data", "names.txt", "--resume", "auto")
+    short = ("--set", "train.steps=4")
+    for number, change in enumerate(("config.yaml", "metrics.jsonl"), start=1):
+        assert makemore(*command, *short).out == f"runs/bigram-{number}\n"
+        directory = RunDirectory(Path(f"runs/bigram-{number}"))
+        lines = directory.metrics.read_text().splitlines(keepends=True)
+        directory.metrics.write_text("".join(lines[:-1]))
+        (directory.path / change).unlink()
+    assert makemore(*command, *short).out == "runs/bigram-3\n"
+    named = makemore(*command, *short, "--run", "runs/bigram-1")
+    assert named.code == 2
+    assert "its config.yaml: there is no such file" in named.error
+
+
+def test_a_run_cannot_have_the_name_of_the_option(makemore: Makemore) -> None:
+    result = makemore("train", "--data", "names.txt", "--run", "auto")
+    assert result.code == 2
+    assert "cannot be the name of a run" in result.error
+    assert not Path("auto").exists()
+
+
 def test_the_same_command_goes_on_with_what_it_began_and_with_nothing_else(
     makemore: Makemore,
 ) -> None:
@@ -225,7 +259,7 @@ def test_at_a_directory_of_another_run_the_difference_is_named(makemore: Makemor
     Path("names.txt").write_text("\n".join(NAMES[:-1]))
     names = makemore(*command, *short)
     assert names.code == 2
-    assert "another run: its names are not those of the file now" in names.error
+    assert "another run: its records do not say that its names are those" in names.error
     after = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
     assert {path.name for path in before if before[path] != after[path]} <= {
         *("lock", "metrics.jsonl"),

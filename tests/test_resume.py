@@ -411,6 +411,37 @@ def test_a_run_is_resumed_by_a_checkpoint_in_it_too(
     assert load_checkpoint(RunDirectory(tmp_path / "run").last).step == 13
 
 
+def test_a_checkpoint_that_is_in_no_run_cannot_be_resumed(
+    train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(train("run").path.parent.parent)
+    copy = tmp_path / "some" / "place" / "best.safetensors"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(run.best.read_bytes())
+    with pytest.raises(CheckpointError, match="not in the checkpoints of a run"):
+        launch.resume(copy)
+    assert not (tmp_path / "some" / "lock").exists()
+    monkeypatch.chdir(run.last.parent)
+    launch.resume("best.safetensors", overrides=["train.steps=13"])
+    assert load_checkpoint(run.last).step == 13
+
+
+def test_a_fall_back_is_told_to_who_does_not_ask(train: Callable[..., Run], tmp_path: Path) -> None:
+    train("run")
+    run = RunDirectory(tmp_path / "run")
+    run.last.write_bytes(b"")
+    with pytest.warns(UserWarning, match="going on from"):
+        launch.resume(run.path, device="cpu")
+    run.best.write_bytes(b"")
+    with pytest.warns(UserWarning, match="using .* instead"):
+        load(run.path, device="cpu")
+    run.last.write_bytes(b"")
+    with pytest.raises(CheckpointError) as caught:
+        load(run.path, device="cpu")
+    assert str(run.best) in str(caught.value)
+    assert str(run.last) in str(caught.value)
+
+
 def test_a_closed_terminal_saves_and_ends_with_129(train: Callable[..., Run]) -> None:
     # Whoever runs the tests may have been started to ignore it.
     previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)

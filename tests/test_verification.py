@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from makemore.checkpoint import load_checkpoint
 from makemore.run_directory import RunDirectory
 from tests.command_line import Makemore
 
@@ -72,6 +73,45 @@ def test_what_a_kill_left_is_named_and_no_damage(trained: Makemore) -> None:
     assert result.code == 0
     assert f"{left}: left by a kill" in result.out
     assert left.exists()
+
+
+def test_a_run_that_was_killed_after_its_first_best_is_sound(trained: Makemore) -> None:
+    run = RunDirectory(Path("runs/mlp-1"))
+    untrained = ("--set", "train.steps=1", "--set", "train.learning_rate=100", "--run", "first")
+    assert trained("train", "--data", "names.txt", *untrained).code == 0
+    run = RunDirectory(Path("first"))
+    assert load_checkpoint(run.best).step == 0
+    run.last.unlink()
+    result = trained("verify", "first")
+    assert result.code == 0
+    assert f"sound    {run.last}: not written yet" in result.out
+
+
+@pytest.mark.parametrize("file", [*FILES, "checkpoints"])
+def test_links_are_named_and_not_followed(trained: Makemore, file: str) -> None:
+    path = Path("runs/mlp-1", file)
+    path.rename("elsewhere")
+    path.symlink_to(Path("elsewhere").absolute())
+    result = trained("verify", "mlp-1")
+    assert result.code == 4
+    assert "a link, which is not followed" in result.out or file == "checkpoints"
+
+
+def test_a_folded_checkpoint_is_verified_too(makemore: Makemore) -> None:
+    options = ("--data", "names.txt", "--set", "train.steps=4", "--set", "model.hidden_dim=8")
+    assert makemore("train", "--model", "mlp-batchnorm", *options).code == 0
+    run = RunDirectory(Path("runs/mlp-batchnorm-1"))
+    run.best.write_bytes(b"")
+    folded = makemore("fold")
+    assert folded.code == 0
+    assert folded.err.startswith("warning: ")
+    assert folded.out == f"{run.folded}\n"
+    assert f"sound    {run.folded}: step 4" in makemore("verify").out
+    with run.folded.open("ab") as file:
+        file.write(b"x")
+    assert f"DAMAGED  {run.folded}: " in makemore("verify").out
+    Path("copy.safetensors").write_bytes(run.last.read_bytes())
+    assert "--out FILE" in makemore("fold", "copy.safetensors").error
 
 
 def test_a_checkpoint_file_is_verified_by_itself(trained: Makemore) -> None:

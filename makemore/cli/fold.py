@@ -8,7 +8,7 @@ import typer
 
 from makemore.cli import output
 from makemore.cli.options import Json, RunPath
-from makemore.errors import UsageError
+from makemore.errors import CheckpointError, UsageError
 
 
 def fold(
@@ -29,10 +29,10 @@ def fold(
     from makemore.run import load
 
     loaded = load(run, device="cpu", announce=output.warn)
-    path = out or Path(loaded.name) / "folded.safetensors"
     if out is not None and os.path.lexists(out):
         raise UsageError("it exists already", where=f"--out {out}", hint="choose another path")
     folded = fold_batch_norm(loaded)
+    path = out or _place(loaded.path)
     save_checkpoint(path, folded.checkpoint)
     record = {
         "checkpoint": str(path),
@@ -48,3 +48,14 @@ def fold(
         f"the largest difference of a logit is {folded.largest_difference:.1e}"
     )
     output.write_line(str(path))
+
+
+def _place(checkpoint: Path) -> Path:
+    """In the run of a checkpoint; UsageError for one that is in none."""
+    from makemore.run_directory import find_run
+
+    try:
+        return find_run(checkpoint).folded
+    except CheckpointError as error:
+        hint = "say where to write it: --out FILE"
+        raise UsageError("not in a run directory", where=str(checkpoint), hint=hint) from error
