@@ -266,6 +266,8 @@ DRAW_OPTIONS = st.fixed_dictionaries(
 )
 
 
+# Hypothesis writes out the whole run, with its tensors, where an example takes long.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(many, max_examples=400)
 @given(PROMPTS, st.integers(-1, 5), DRAW_OPTIONS)
 @example("\0", 1, {})
