@@ -188,9 +188,13 @@ def test_more_tensors_than_would_be_read_are_not_saved() -> None:
     as_many_as_there_can_be = {
         f"blocks.{index}.attention.query": torch.zeros(1) for index in range(4096)
     }
-    groups = dict.fromkeys(("model", "optimizer", "trained"), as_many_as_there_can_be)
-    characters = tuple(map(chr, range(0x10000, 0x20000)))
-    largest = dataclasses.replace(TINY, vocabulary=characters, **groups)  # type: ignore[arg-type]
+    largest = dataclasses.replace(
+        TINY,
+        vocabulary=tuple(map(chr, range(0x10000, 0x20000))),
+        model=as_many_as_there_can_be,
+        optimizer=as_many_as_there_can_be,
+        trained=as_many_as_there_can_be,
+    )
     assert len(from_bytes(to_bytes(largest), "").trained) == 4096
 
 

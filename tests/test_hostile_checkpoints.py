@@ -22,17 +22,8 @@ from makemore.run import Run, load, open_checkpoint
 from makemore.trained_model import DrawOptions
 from tests.checkpoint_files import parts, sign, tampered, written
 from tests.command_line import Makemore
-from tests.hostile_checkpoints import (
-    BYTES,
-    MARKER,
-    SOUND,
-    entry,
-    fitted_tables,
-    forged,
-    sound,
-    with_texts,
-    write_all,
-)
+from tests.forged_checkpoints import BYTES, SOUND, entry, forged, sound, with_texts
+from tests.hostile_checkpoints import MARKER, fitted_tables, write_all
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]

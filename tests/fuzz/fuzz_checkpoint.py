@@ -28,8 +28,9 @@ with instrumented(__name__ == "__main__", has_tensors=True):
     from makemore.run import Run, open_checkpoint
     from makemore.tensor_file import DTYPES
     from makemore.vocab import Vocabulary
+    from tests.forged_checkpoints import SOUND, sound
     from tests.fuzz.refusals import understood
-    from tests.hostile_checkpoints import SOUND, fitted_tables, sound
+    from tests.hostile_checkpoints import fitted_tables
 
 _CPU = torch.device("cpu")
 # Every checkpoint begins like this; `sign` puts the numbers in.
